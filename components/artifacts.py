@@ -1,0 +1,29 @@
+"""The artifact types that TFX does not have: what ingestion refused and what the data gate said.
+
+Both are folders of JSON that a person can read. They declare no typed properties, because ML
+Metadata refuses a later version of a type that drops one; figures are custom properties.
+"""
+
+from tfx.types.artifact import Artifact
+
+
+class Quarantine(Artifact):
+    """The images that ingestion refused, each with its reason, and the counts of what it kept.
+
+    Files: `quarantine.jsonl` (one `{"path", "reason", "detail"}` a line, present also when empty)
+    and `counts.json` (`components.image_example_gen.quarantine.Counts`).
+    Custom properties (int): `found`, `accepted`, `refused`, `ignored` and `refused_REASON` for
+    every reason that occurred.
+    """
+
+    TYPE_NAME = "GraftQuarantine"
+
+
+class Verdict(Artifact):
+    """What a gate checked: the figure, the limit, the answer and the words of every check.
+
+    File: `verdict.json` (`components.data_validation.gate.Verdict`).
+    Custom property (int): `passed`, 1 or 0.
+    """
+
+    TYPE_NAME = "GraftVerdict"

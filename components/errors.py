@@ -1,0 +1,34 @@
+"""The two ways a run ends that are no failure of the program.
+
+Everything else that is raised is a failure (exit status 1) and is logged with its traceback.
+"""
+
+
+class GraftError(Exception):
+    """An end that the user is told about in one message, without a traceback.
+
+    The message has the form "Expected …. Received: x=…. <how to mend it>".
+    """
+
+    exit_status = 1
+
+
+class InputError(GraftError):
+    """What the user gave (configuration, command line, folder, base) cannot work; exit status 2."""
+
+    exit_status = 2
+
+
+class RefusedError(GraftError):
+    """The data gate or the model gate said no; exit status 3.
+
+    Args:
+        message: what was found, the limit, and the mend.
+        refused_by: `"data"` or `"model"`.
+    """
+
+    exit_status = 3
+
+    def __init__(self, message: str, refused_by: str):
+        super().__init__(message)
+        self.refused_by = refused_by

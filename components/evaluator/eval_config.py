@@ -1,0 +1,51 @@
+"""What TFMA measures and which limits the model gate asks for."""
+
+# The top-level name tfma.EvalConfig is missing in TFMA 0.52, the module below is in both stacks.
+from tensorflow_model_analysis.proto import config_pb2
+
+from components import features
+
+ACCURACY = "accuracy"
+LOG_LOSS = "log_loss"
+
+
+def build_eval_config(min_accuracy: float, max_accuracy_drop: float) -> config_pb2.EvalConfig:
+    """Builds the evaluation: accuracy, log loss and counts, overall and by label.
+
+    Args:
+        min_accuracy: lowest accuracy that passes, in [0, 1].
+        max_accuracy_drop: how far below the served model's accuracy the new one may be, in [0, 1];
+            TFMA ignores it where there is no baseline.
+    """
+    accuracy = config_pb2.MetricConfig(
+        class_name="SparseCategoricalAccuracy",
+        config=f'{{"name": "{ACCURACY}"}}',
+        threshold=config_pb2.MetricThreshold(
+            value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_accuracy}),
+            change_threshold=config_pb2.GenericChangeThreshold(
+                direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
+                absolute={"value": -max_accuracy_drop},
+            ),
+        ),
+    )
+    log_loss = config_pb2.MetricConfig(
+        class_name="SparseCategoricalCrossentropy", config=f'{{"name": "{LOG_LOSS}"}}'
+    )
+    count = config_pb2.MetricConfig(class_name="ExampleCount")
+    return config_pb2.EvalConfig(
+        model_specs=[_model_spec()],
+        slicing_specs=[
+            config_pb2.SlicingSpec(),
+            config_pb2.SlicingSpec(feature_keys=[features.LABEL]),
+        ],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=[accuracy, log_loss, count])],
+    )
+
+
+def _model_spec() -> config_pb2.ModelSpec:
+    return config_pb2.ModelSpec(
+        signature_name=features.SERVE_EXAMPLES,
+        prediction_key=features.PROBABILITIES,
+        preprocessing_function_names=[features.INDEX_LABELS],
+        label_key=features.LABEL_INDEX,
+    )

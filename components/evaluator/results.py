@@ -1,0 +1,85 @@
+"""What TFMA wrote, as plain numbers, and the gate's verdict on them in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.evaluator.eval_config import ACCURACY
+
+EXAMPLE_COUNT = "example_count"
+CANDIDATE = "candidate"
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Metrics of one model on one split.
+
+    Attributes:
+        overall: value by metric name.
+        by_label: the same for the images of each label.
+    """
+
+    overall: dict[str, float] = field(default_factory=dict)
+    by_label: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def read_metrics(evaluation: str) -> dict[str, Metrics]:
+    """Reads an evaluation that TFMA wrote.
+
+    Args:
+        evaluation: URI of the ModelEvaluation artifact.
+
+    Returns:
+        Metrics under `"candidate"`, and under `"baseline"` where there was one.
+    """
+    import tensorflow_model_analysis as tfma
+
+    metrics: dict[str, Metrics] = {}
+    for record in tfma.load_metrics(evaluation):
+        slice_keys = record.slice_key.single_slice_keys
+        label = slice_keys[0].bytes_value.decode() if slice_keys else None
+        for pair in record.metric_keys_and_values:
+            if pair.key.is_diff or pair.value.WhichOneof("type") != "double_value":
+                continue
+            model = metrics.setdefault(pair.key.model_name or CANDIDATE, Metrics())
+            values = model.overall if label is None else model.by_label.setdefault(label, {})
+            values[pair.key.name] = pair.value.double_value.value
+    return metrics
+
+
+def verdict_in_words(metrics: Mapping[str, Metrics], limits: Mapping[str, Any], blessed: bool) -> str:
+    """Says why the model gate decided as it did.
+
+    Args:
+        metrics: see `read_metrics`.
+        limits: `min_accuracy` and `max_accuracy_drop`.
+        blessed: what TFMA decided.
+
+    Returns:
+        One sentence with every figure beside its limit.
+    """
+    candidate = metrics[CANDIDATE].overall
+    photos = f"{candidate[EXAMPLE_COUNT]:,.0f} validation photos"
+    words = (
+        f"accuracy {candidate[ACCURACY]:.3f} on {photos} "
+        f"(at least {limits['min_accuracy']:.3f} is asked)"
+    )
+    if BASELINE in metrics:
+        served = metrics[BASELINE].overall[ACCURACY]
+        words += (
+            f"; the served model reaches {served:.3f} on the same photos "
+            f"(a drop of up to {limits['max_accuracy_drop']:.3f} is allowed)"
+        )
+    else:
+        words += "; no served model to compare with"
+    return f"{'Passed' if blessed else 'Refused'}: {words}."
+
+
+def weakest_label(metrics: Metrics) -> tuple[str, float] | None:
+    """Returns the label with the lowest accuracy and that accuracy, or None without slices."""
+    if not metrics.by_label:
+        return None
+    label = min(metrics.by_label, key=lambda name: metrics.by_label[name].get(ACCURACY, 1.0))
+    return label, metrics.by_label[label].get(ACCURACY, 1.0)
+

@@ -1,0 +1,41 @@
+"""Names and types of the features that pass from stage to stage; imports nothing of ours.
+
+The raw example is the contract between ingestion and everything after it; its reviewed form is
+`schemas/image_examples.pbtxt`.
+"""
+
+# Raw example, written by ImageExampleGen.
+IMAGE = "image"  # bytes: the file's content, decodable by tf.io.decode_image
+LABEL = "label"  # bytes, UTF-8: the class; absent when unlabelled
+PATH = "image/path"  # bytes, UTF-8: relative to the source
+FORMAT = "image/format"  # bytes: as found in the content, one of FORMATS
+WIDTH = "image/width"  # int64, pixels
+HEIGHT = "image/height"  # int64, pixels
+CHANNELS = "image/channels"  # int64, as stored in the file
+BYTES = "image/bytes"  # float, length of the file's content
+BRIGHTNESS = "image/brightness"  # float in [0, 1]: mean luma
+CONTRAST = "image/contrast"  # float in [0, 0.5]: standard deviation of luma
+SHARPNESS = "image/sharpness"  # float >= 0: variance of the Laplacian of luma
+SHA256 = "image/sha256"  # bytes, 64 hexadecimal digits: digest of the content
+SPLIT_KEY = "image/split_key"  # bytes, 64 hexadecimal digits: what decides the split
+
+FORMATS = ("bmp", "gif", "jpeg", "png")  # what tf.io.decode_image reads as served
+
+# Transformed features, made by Transform's graph.
+PIXELS = "pixels"  # float32 [batch, size, size, 3], scaled as the base expects
+LABEL_INDEX = "label_index"  # int64 [batch], row of the label in the vocabulary; -1 when unknown
+
+LABEL_VOCABULARY = "labels"  # name of Transform's vocabulary asset
+
+# Splits, in the order in which the configuration's shares are laid out.
+TRAIN = "train"
+VALIDATION = "validation"
+TEST = "test"
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+# Signatures of the SavedModel and their keys; the serving contract of docs/serving.md.
+SERVE_BYTES = "serving_default"  # image_bytes: string [batch]
+SERVE_EXAMPLES = "serving_examples"  # examples: serialized tf.Example, string [batch]
+EMBED = "embed"  # image_bytes -> embedding: float32 [batch, width]
+INDEX_LABELS = "index_labels"  # examples -> label_index, for TFMA
+PROBABILITIES = "probabilities"  # float32 [batch, classes], in vocabulary order

@@ -1,0 +1,121 @@
+"""Why an image is refused, how that is written down, and the counts that must add up.
+
+Nothing is skipped silently: every file of the source ends as accepted or as one line here.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+EMPTY = "empty"
+NOT_AN_IMAGE = "not_an_image"
+UNSUPPORTED = "unsupported"
+TRUNCATED = "truncated"
+CORRUPT = "corrupt"
+TOO_MANY_BYTES = "too_many_bytes"
+TOO_MANY_PIXELS = "too_many_pixels"
+TOO_SMALL = "too_small"
+UNREADABLE = "unreadable"
+NO_LABEL = "no_label"
+SYSTEM_FILE = "system_file"
+LABEL_CONFLICT = "label_conflict"
+
+REASONS: Mapping[str, str] = {
+    EMPTY: "The file has no content.",
+    NOT_AN_IMAGE: "The content is no image, whatever the file's name says.",
+    UNSUPPORTED: "An image, but not a JPEG, PNG, GIF or BMP that TensorFlow decodes.",
+    TRUNCATED: "The image ends before it is complete, as after a broken download.",
+    CORRUPT: "The image is damaged and cannot be decoded.",
+    TOO_MANY_BYTES: "The file is larger than an example may be.",
+    TOO_MANY_PIXELS: "The image has more pixels than the limit; it was not decoded.",
+    TOO_SMALL: "The image's shorter side is below the limit.",
+    UNREADABLE: "The file or folder cannot be read, or is no regular file.",
+    NO_LABEL: "The file lies beside the class folders, so it has no class.",
+    SYSTEM_FILE: "A file or folder that an operating system or a tool left; it is not counted.",
+    LABEL_CONFLICT: "The same content stands under more than one class; every copy is refused.",
+}
+
+QUARANTINE_FILE = "quarantine.jsonl"
+COUNTS_FILE = "counts.json"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one file: `reason`, a key of `REASONS`, and `detail`, a sentence."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One refused file or folder.
+
+    Attributes:
+        path: relative to the source, as the operating system names it (undecodable bytes as
+            surrogate escapes); `path_text` gives the form that can be written.
+        reason: a key of `REASONS`.
+        detail: what was found in this file, in words that are valid UTF-8.
+    """
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What ingestion found, kept and refused.
+
+    Attributes:
+        found: files that were candidates for an example; `accepted + refused`.
+        accepted: images written as examples.
+        refused: candidates refused; system files are not among them.
+        ignored: system files.
+        reasons: refusals by reason, system files included; only reasons that occurred.
+        splits: accepted images by split and label; every label of the source under every split.
+        shares: the configured share of each split.
+    """
+
+    found: int
+    accepted: int
+    refused: int
+    ignored: int
+    reasons: Mapping[str, int]
+    splits: Mapping[str, Mapping[str, int]]
+    shares: Mapping[str, float]
+
+    def to_json(self) -> str:
+        """Returns the counts as an indented JSON object."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Counts":
+        """Returns the counts that `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+def path_text(path: str) -> str:
+    r"""Returns a path (or a part of one) as text that is valid UTF-8 and names one file only.
+
+    Backslashes are doubled and bytes that are not UTF-8 become `\xNN`, so that no two names give
+    the same text and the name can be told from it.
+    """
+    escaped = path.replace("\\", "\\\\")
+    return escaped.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def format_refusals(refusals: Iterable[Refusal]) -> str:
+    """Returns the quarantine file's text: one JSON object a line, sorted by path."""
+    lines = (
+        json.dumps(
+            {
+                "path": path_text(refusal.path),
+                "reason": refusal.reason,
+                "detail": refusal.detail,
+            },
+            ensure_ascii=False,
+        )
+        for refusal in sorted(refusals, key=lambda refusal: refusal.path)
+    )
+    return "".join(line + "\n" for line in lines)

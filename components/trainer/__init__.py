@@ -1,0 +1,1 @@
+"""Trainer: a new head on a frozen base, on features computed once, then optional fine-tuning."""

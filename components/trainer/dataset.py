@@ -1,0 +1,63 @@
+"""Reads raw examples back as batches of pixels, label rows and content keys, through Transform's graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from components import features
+
+
+def transformed_batches(
+    files: Sequence[str], transform_output: Any, batch_size: int
+) -> tf.data.Dataset:
+    """Reads TFRecord files of raw examples and applies Transform's graph, in file order.
+
+    Args:
+        files: paths of gzip-compressed TFRecord files.
+        transform_output: a `tft.TFTransformOutput`.
+        batch_size: images a batch.
+
+    Returns:
+        Batches of (pixels float32 [batch, size, size, 3], label_index int64 [batch],
+        split_key string [batch]).
+    """
+    wanted = (features.IMAGE, features.LABEL, features.SPLIT_KEY)
+    specification = {key: transform_output.raw_feature_spec()[key] for key in wanted}
+    transform_layer = transform_output.transform_features_layer()
+
+    def transform(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        raw = tf.io.parse_example(serialized, specification)
+        keys = raw.pop(features.SPLIT_KEY)
+        transformed = transform_layer(raw)
+        return transformed[features.PIXELS], transformed[features.LABEL_INDEX], keys
+
+    records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
+    batches = records.batch(batch_size).map(transform, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def fine_tuning_batches(
+    batches: tf.data.Dataset, watched_keys: Sequence[bytes], watch: bool, batch_size: int, seed: int
+) -> tf.data.Dataset:
+    """Keeps the watched images, or all others, of `transformed_batches`.
+
+    Args:
+        batches: what `transformed_batches` returns.
+        watched_keys: content keys of the watched images.
+        watch: whether to keep the watched images or the others.
+        batch_size: images a batch.
+        seed: of the shuffling, which only the training part gets.
+
+    Returns:
+        Batches of (pixels, label_index).
+    """
+    initializer = tf.lookup.KeyValueTensorInitializer(
+        tf.constant(list(watched_keys)), tf.ones([len(watched_keys)], tf.int64)
+    )
+    table = tf.lookup.StaticHashTable(initializer, default_value=0)
+    images = batches.unbatch().filter(lambda _, __, key: (table.lookup(key) == 1) == watch)
+    pairs = images.map(lambda pixels, label_index, _: (pixels, label_index))
+    if not watch:
+        pairs = pairs.shuffle(8 * batch_size, seed=seed, reshuffle_each_iteration=True)
+    return pairs.batch(batch_size).prefetch(tf.data.AUTOTUNE)

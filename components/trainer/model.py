@@ -1,0 +1,120 @@
+"""The head, and base and head joined: how they are built, trained and fine-tuned."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from components import features
+from components.errors import GraftError
+
+POOLINGS = {
+    "average": keras.layers.GlobalAveragePooling2D,
+    "max": keras.layers.GlobalMaxPooling2D,
+}
+
+
+def pooled_base(base: keras.Model, size: int, pooling: str) -> keras.Model:
+    """Freezes the base and pools its feature map; a base that gives a vector is left as it is.
+
+    Args:
+        base: see `backbones.load_base`.
+        size: side of the input image, pixels.
+        pooling: `"average"` or `"max"`.
+
+    Returns:
+        A model from float32 [batch, size, size, 3] to float32 [batch, width].
+    """
+    base.trainable = False
+    pixels = keras.Input((size, size, 3), name=features.PIXELS)
+    # training=False keeps batch normalisation in inference mode, when fine-tuning too.
+    vectors = base(pixels, training=False)
+    if len(vectors.shape) == 4:
+        vectors = POOLINGS[pooling](name="pooled")(vectors)
+    return keras.Model(pixels, vectors, name="pooled_base")
+
+
+def new_head(width: int, classes: int, head: Mapping[str, Any]) -> keras.Model:
+    """Builds the classifier that is trained on the pooled features.
+
+    Args:
+        width: length of one feature vector.
+        classes: number of classes.
+        head: `hidden` (widths of ReLU layers) and `dropout` (share in [0, 1) before each Dense).
+
+    Returns:
+        A model from float32 [batch, width] to probabilities float32 [batch, classes].
+    """
+    vectors = keras.Input((width,), name="features")
+    outputs = vectors
+    for units in head["hidden"]:
+        outputs = keras.layers.Dropout(head["dropout"])(outputs)
+        outputs = keras.layers.Dense(units, activation="relu")(outputs)
+    outputs = keras.layers.Dropout(head["dropout"])(outputs)
+    outputs = keras.layers.Dense(classes, activation="softmax", name="probabilities")(outputs)
+    return keras.Model(vectors, outputs, name="head")
+
+
+def join(pooled: keras.Model, head: keras.Model) -> keras.Model:
+    """Joins base and head: float32 [batch, size, size, 3] to probabilities [batch, classes]."""
+    return keras.Model(pooled.input, head(pooled.output), name="classifier")
+
+
+def unfreeze_top(base: keras.Model, layers: int) -> int:
+    """Makes the last layers of the base trainable, all but batch normalisation.
+
+    Args:
+        base: the base, in which everything is frozen.
+        layers: number of layers, counted from the output; more than there are means all.
+
+    Returns:
+        The number of weights (tensors) that are trainable now.
+    """
+    base.trainable = True
+    for index, layer in enumerate(base.layers):
+        top = index >= len(base.layers) - layers
+        layer.trainable = top and not isinstance(layer, keras.layers.BatchNormalization)
+    return len(base.trainable_weights)
+
+
+def fit(
+    model: keras.Model, training: Any, watched: Any, stage: Mapping[str, Any], patience: int
+) -> dict[str, list[float]]:
+    """Trains until the watched loss stops falling, and keeps the best weights.
+
+    Args:
+        model: what to train.
+        training: `(inputs, label_index)` arrays with `batch_size` in `stage`, or a dataset.
+        watched: the same, of the images that early stopping watches.
+        stage: `epochs`, `learning_rate` and, for arrays, `batch_size`.
+        patience: epochs without improvement before stopping.
+
+    Returns:
+        The learning curves, one value an epoch: loss, accuracy, val_loss, val_accuracy.
+
+    Raises:
+        GraftError: the loss became NaN.
+    """
+    model.compile(
+        keras.optimizers.Adam(stage["learning_rate"]),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    callbacks = [
+        keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    arguments = {"epochs": stage["epochs"], "callbacks": callbacks, "verbose": 2}
+    if isinstance(training, tuple):
+        history = model.fit(
+            *training, validation_data=watched, batch_size=stage["batch_size"], **arguments
+        )
+    else:
+        history = model.fit(training, validation_data=watched, **arguments)
+    curves = {name: [float(x) for x in values] for name, values in history.history.items()}
+    if any(loss != loss for loss in curves["loss"]):
+        raise GraftError(
+            f"Expected a finite training loss. Received: NaN in epoch {len(curves['loss'])} with "
+            f"learning_rate={stage['learning_rate']}. Lower the learning rate."
+        )
+    return curves

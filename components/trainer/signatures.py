@@ -1,0 +1,96 @@
+"""The SavedModel that is served: Transform's graph, base and head behind named signatures.
+
+The keys are a contract with clients, see docs/serving.md.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from components import features
+
+TOP_K = 5  # classes in `labels` and `scores`; fewer where the model has fewer
+
+
+class ServingModule(tf.Module):
+    """Everything a server needs in one trackable object; nothing of it needs our code.
+
+    Args:
+        classifier: float32 [batch, size, size, 3] to probabilities float32 [batch, classes].
+        embedder: float32 [batch, size, size, 3] to features float32 [batch, width].
+        transform_output: a `tft.TFTransformOutput`.
+        labels: the classes in vocabulary order.
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        embedder: keras.Model,
+        transform_output: Any,
+        labels: Sequence[str],
+    ):
+        super().__init__()
+        self.classifier = classifier
+        self.embedder = embedder
+        self.transform_layer = transform_output.transform_features_layer()
+        self.labels = tf.constant(list(labels))
+        specification = transform_output.raw_feature_spec()
+        self._image_specification = {features.IMAGE: specification[features.IMAGE]}
+        self._label_specification = {features.LABEL: specification[features.LABEL]}
+
+    def signatures(self) -> dict[str, Any]:
+        """Returns the concrete functions by signature name; see `components.features`."""
+        bytes_input = tf.TensorSpec([None], tf.string, name="image_bytes")
+        examples_input = tf.TensorSpec([None], tf.string, name="examples")
+        return {
+            features.SERVE_BYTES: self.serve_bytes.get_concrete_function(bytes_input),
+            features.SERVE_EXAMPLES: self.serve_examples.get_concrete_function(examples_input),
+            features.EMBED: self.embed.get_concrete_function(bytes_input),
+            features.INDEX_LABELS: self.index_labels.get_concrete_function(examples_input),
+        }
+
+    @tf.function
+    def serve_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Classifies encoded images, string [batch]."""
+        return self._classify(image_bytes)
+
+    @tf.function
+    def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Classifies serialized `tf.Example`s with the feature `image`, string [batch]."""
+        return self._classify(
+            tf.io.parse_example(examples, self._image_specification)[features.IMAGE]
+        )
+
+    @tf.function
+    def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the pooled features of the base, float32 [batch, width]."""
+        return {"embedding": self.embedder(self._pixels(image_bytes), training=False)}
+
+    @tf.function
+    def index_labels(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Looks the label of serialized `tf.Example`s up in the vocabulary, int64 [batch]."""
+        label = tf.io.parse_example(examples, self._label_specification)
+        return {features.LABEL_INDEX: self.transform_layer(label)[features.LABEL_INDEX]}
+
+    def _pixels(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        return self.transform_layer({features.IMAGE: image_bytes})[features.PIXELS]
+
+    def _classify(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = self.classifier(self._pixels(image_bytes), training=False)
+        top = min(TOP_K, self.labels.shape[0])
+        scores, indices = tf.math.top_k(probabilities, top)
+        labels = tf.gather(self.labels, indices)
+        return {
+            "label": labels[:, 0],
+            "score": scores[:, 0],
+            "labels": labels,
+            "scores": scores,
+            features.PROBABILITIES: probabilities,
+        }
+
+
+def export(module: ServingModule, folder: str) -> None:
+    """Writes the SavedModel with its signatures into `folder`."""
+    tf.saved_model.save(module, folder, signatures=module.signatures())

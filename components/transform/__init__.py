@@ -1,0 +1,1 @@
+"""Transform: one graph that turns a file's bytes into what the base expects, and labels into rows."""

@@ -1,0 +1,1 @@
+"""How the stages are configured, joined and run, and the `graft` command."""

@@ -1,0 +1,183 @@
+"""The `graft` command: parses, calls, prints. TFX and TensorFlow are imported only where needed.
+
+Readable text goes to standard output, progress and logs to standard error; `--json` prints one JSON
+object on standard output instead.
+"""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from components.errors import GraftError, RefusedError
+
+REFUSED_STATUS = RefusedError.exit_status
+
+
+class Group(click.Group):
+    """Ends with the exit status of our own errors and one message, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; see the class."""
+        try:
+            return super().invoke(ctx)
+        except GraftError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_status)
+        except KeyboardInterrupt:
+            click.echo("Stopped. The next run goes on where this one stopped.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="graft-tfx", prog_name="graft")
+def main() -> None:
+    """Production transfer learning for images, as a TFX pipeline.
+
+    Exit status: 0 done; 1 unexpected failure; 2 wrong configuration or command line; 3 the data gate
+    or the model gate refused.
+    """
+    # Keras 2 behind TensorFlow's back would load another model format; TFX's image sets it.
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the option `--json`, under which an error is a JSON object on standard output too."""
+
+    @functools.wraps(command)
+    def told(*arguments: Any, as_json: bool, **options: Any) -> Any:
+        try:
+            return command(*arguments, as_json=as_json, **options)
+        except GraftError as error:
+            if as_json:
+                click.echo(json.dumps({"error": str(error), "exit_status": error.exit_status}))
+            raise
+
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(told)
+
+
+def configured(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the argument CONFIG and the options `--set` and `--json`."""
+    command = json_option(command)
+    command = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="A.B=VALUE",
+        help="Override a key of the configuration; may be given again.",
+    )(command)
+    return click.argument("config", type=click.Path(path_type=Path))(command)
+
+
+@main.command()
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.option("--base", metavar="NAME_OR_FILE", help="A keras.applications name or a .keras file.")
+@click.option("--output", type=click.Path(path_type=Path), help="Default: NAME.yaml, here.")
+@json_option
+def init(photos: Path, base: str | None, output: Path | None, as_json: bool) -> None:
+    """Look at PHOTOS and write a commented configuration that runs as it is."""
+    from pipeline import present
+    from pipeline.init import write_config
+
+    result = {"config": str(write_config(photos, base, output))}
+    present.show(as_json, result, present.init_text)
+
+
+@main.command()
+@configured
+def check(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Scan the data without running, and say whether the data gate would pass."""
+    from pipeline import config as configuration
+    from pipeline import present
+    from pipeline.check import check_data
+    from pipeline.noise import quiet
+
+    loaded = configuration.load(config, overrides)
+    with quiet(Path(os.devnull)):
+        result = check_data(loaded)
+    present.show(as_json, result, present.check_text)
+    if not result["passed"]:
+        sys.exit(REFUSED_STATUS)
+
+
+@main.command()
+@configured
+def run(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Run the whole pipeline on this machine."""
+    from pipeline import config as configuration
+    from pipeline import local, present
+
+    summary = local.run(configuration.load(config, overrides), present.Screen)
+    present.show(as_json, summary, present.run_text)
+    if summary["outcome"] == local.REFUSED:
+        sys.exit(REFUSED_STATUS)
+
+
+@main.command()
+@configured
+@click.option("--run", "run_id", metavar="ID", help="Default: the last run.")
+def explain(config: Path, overrides: tuple[str, ...], as_json: bool, run_id: str | None) -> None:
+    """Say of every stage of the last run whether it ran or was cached, and why."""
+    from pipeline import config as configuration
+    from pipeline import present
+    from pipeline.explain import explain_run
+    from pipeline.history import History
+
+    history = History(configuration.load(config, overrides, check_inputs=False).metadata_path)
+    run_id = run_id or history.last_run_id()
+    stages = [vars(stage) for stage in explain_run(history, run_id)]
+    present.show(as_json, {"run_id": run_id, "stages": stages}, present.explain_text)
+
+
+@main.command()
+@configured
+def history(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """List runs, outcomes, metrics and models, and say which model is served."""
+    from pipeline import config as configuration
+    from pipeline import present
+    from pipeline.history import History, list_runs
+
+    loaded = configuration.load(config, overrides, check_inputs=False)
+    result = list_runs(History(loaded.metadata_path), loaded.push.directory, loaded.lock_path)
+    present.show(as_json, result, present.history_text)
+
+
+@main.command()
+@configured
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FILE.csv|FILE.jsonl", help="Write there."
+)
+def predict(
+    config: Path,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    images: tuple[Path, ...],
+    output: Path | None,
+) -> None:
+    """Classify IMAGES (files or folders) with the served model."""
+    from pipeline import config as configuration
+    from pipeline import present
+    from pipeline import predict as prediction
+    from pipeline.noise import quiet
+
+    directory = configuration.load(config, overrides, check_inputs=False).push.directory
+    if output:
+        prediction.check_output(output)
+    files = prediction.find_files(images)
+    with quiet(Path(os.devnull)):
+        rows = list(prediction.predict(directory, files))
+    if output:
+        prediction.write_rows(rows, output)
+    result = {"predictions": rows, "output": str(output) if output else None}
+    present.show(as_json, result, present.predict_text)
+
+
+if __name__ == "__main__":
+    main()

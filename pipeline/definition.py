@@ -1,0 +1,165 @@
+"""The pipeline: every stage in data order."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx.components import Evaluator, ExampleValidator, StatisticsGen, Trainer, Transform
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.placeholder import placeholder
+from tfx.orchestration import metadata, pipeline
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.types import standard_artifacts
+from tfx.types.channel import Channel
+
+from components import digests, features
+from components.data_validation.component import DataGate
+from components.data_validation.curated_schema import CuratedSchema
+from components.evaluator.baseline import CANDIDATE, MODEL, ServedModelStrategy
+from components.evaluator.eval_config import build_eval_config
+from components.image_example_gen.component import ImageExampleGen
+from components.pusher.component import Pusher
+from pipeline.beam_options import SLOTS, VARIABLE
+from pipeline.config import Config
+
+SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "image_examples.pbtxt"
+PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
+RUN_FN = "components.trainer.run.run_fn"
+
+# These look at the outside world (what is served), which no cache key of TFX knows.
+NEVER_CACHED = ("Pusher",)
+
+
+def create_pipeline(config: Config) -> pipeline.Pipeline:
+    """Joins the stages as the configuration says.
+
+    Args:
+        config: a loaded configuration.
+
+    Returns:
+        A TFX pipeline for any of TFX's runners.
+    """
+    example_gen = ImageExampleGen(
+        source=str(config.data.source),
+        splits=config.data.splits.shares(),
+        salt=config.data.split_salt,
+        max_pixels=config.data.max_pixels,
+        min_size=config.data.min_size,
+    )
+    schema = CuratedSchema(schema_file=str(SCHEMA_FILE))
+    statistics_gen = StatisticsGen(
+        examples=example_gen.outputs["examples"], schema=schema.outputs["schema"]
+    )
+    example_validator = ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    data_gate = DataGate(
+        quarantine=example_gen.outputs["quarantine"],
+        anomalies=example_validator.outputs["anomalies"],
+        max_refused=config.data.max_refused,
+    )
+
+    image_settings = {
+        "size": config.resolved_image_size,
+        "resize": config.image.resize,
+        "preprocessing": config.resolved_preprocessing,
+    }
+    transform_sha256 = digests.code_digest(PREPROCESSING_FN.rpartition(".")[0])
+    transform = Transform(
+        examples=example_gen.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn=PREPROCESSING_FN,
+        splits_config=transform_pb2.SplitsConfig(
+            analyze=[features.TRAIN], transform=[features.TRAIN]
+        ),
+        materialize=False,
+        disable_statistics=True,
+        custom_config={**image_settings, "code_sha256": transform_sha256},
+    )
+    transform.add_upstream_node(data_gate)
+
+    trainer = Trainer(
+        examples=example_gen.outputs["examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema.outputs["schema"],
+        run_fn=RUN_FN,
+        train_args=trainer_pb2.TrainArgs(splits=[features.TRAIN]),
+        # TFX wants an evaluation split here; ours stays unseen by the trainer.
+        eval_args=trainer_pb2.EvalArgs(splits=[features.TRAIN]),
+        custom_config={
+            "base": _base_settings(config),
+            "base_sha256": base_digest(config),
+            "image": image_settings,
+            "head": config.head.model_dump(mode="json"),
+            "train": config.train.model_dump(mode="json"),
+            "fine_tune": config.fine_tune.model_dump(mode="json"),
+            "cache": str(config.cache),
+            "transform_sha256": transform_sha256,
+            "code_sha256": digests.code_digest(RUN_FN.rpartition(".")[0]),
+        },
+    )
+
+    baseline = Resolver(
+        strategy_class=ServedModelStrategy,
+        config={"push_directory": str(config.push.directory)},
+        **{MODEL: Channel(type=standard_artifacts.Model), CANDIDATE: trainer.outputs["model"]},
+    ).with_id("Baseline")
+    evaluator = Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs[MODEL],
+        eval_config=build_eval_config(
+            config.evaluate.min_accuracy, config.evaluate.max_accuracy_drop
+        ),
+        schema=schema.outputs["schema"],
+        example_splits=[features.VALIDATION],
+    )
+    pusher = Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(
+                base_directory=str(config.push.directory)
+            )
+        ),
+    )
+
+    return pipeline.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(config.artifacts),
+        components=[
+            example_gen,
+            schema,
+            statistics_gen,
+            example_validator,
+            data_gate,
+            transform,
+            trainer,
+            baseline,
+            evaluator,
+            pusher,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(
+            str(config.metadata_path)
+        ),
+        beam_pipeline_args=[
+            placeholder.environment_variable(VARIABLE.format(slot)) for slot in range(SLOTS)
+        ],
+    )
+
+
+def base_digest(config: Config) -> str:
+    """Identifies the base by content: of its file, or of its name and weights."""
+    base = config.base
+    if base.path:
+        return digests.file_digest(base.path)
+    weights = base.weights
+    if isinstance(weights, Path):
+        weights = digests.file_digest(weights)
+    return f"{base.name}:{weights}"
+
+
+def _base_settings(config: Config) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(config.base.model_dump_json())
+    return settings

@@ -1,0 +1,98 @@
+"""Says of every stage of a run whether it ran or was cached, and what had changed."""
+
+from dataclasses import dataclass
+
+from pipeline.history import History, Stage
+
+# What a parameter's dotted name means to a person; the rest are names of the configuration.
+MEANINGS = {
+    "code_sha256": "the stage's own code",
+    "custom_config.code_sha256": "the stage's own code",
+    "custom_config.transform_sha256": "the code of Transform",
+    "custom_config.base_sha256": "the base's content",
+    "schema_sha256": "the schema's content",
+    "fingerprint": "the photos' content",
+}
+DIGEST_LENGTH = 8  # characters shown of a digest
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a stage ran or did not.
+
+    Attributes:
+        stage: id of the TFX node.
+        state: `"ran"`, `"cached"`, `"failed"` or `"interrupted"`.
+        reasons: what had changed against the stage's last execution, in words.
+        seconds: time that it took.
+    """
+
+    stage: str
+    state: str
+    reasons: tuple[str, ...]
+    seconds: float
+
+
+def explain_run(history: History, run_id: str) -> list[Explanation]:
+    """Explains every stage of a run, in the order in which they were started."""
+    return [
+        Explanation(stage.name, stage.state, _reasons(history, stage), stage.seconds)
+        for stage in history.stages(run_id)
+    ]
+
+
+def _reasons(history: History, stage: Stage) -> tuple[str, ...]:
+    earlier = history.earlier_stage(stage)
+    if stage.state == "cached":
+        return ("nothing that it depends on has changed",)
+    if stage.name == "Baseline":
+        return ("asks in every run which model is served",)
+    if stage.name == "Pusher":
+        return ("looks in every run at what is served",)
+    if earlier is None:
+        return ("first run",)
+    changes = (*_changed_parameters(earlier, stage), *_changed_inputs(earlier, stage))
+    if changes:
+        return changes
+    if earlier.state in ("failed", "interrupted"):
+        return (f"its last execution was {earlier.state}",)
+    return ("its outputs of then are no longer there",)
+
+
+def _changed_parameters(earlier: Stage, stage: Stage) -> tuple[str, ...]:
+    before, now = _comparable(earlier), _comparable(stage)
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return tuple(_tell_change(name, before.get(name), now.get(name)) for name in names)
+
+
+def _comparable(stage: Stage) -> dict[str, object]:
+    parameters = dict(stage.parameters)
+    for artifacts in stage.outputs.values():
+        for artifact in artifacts:
+            # The driver of ingestion learns the fingerprint after its parameters are recorded.
+            if "fingerprint" in artifact.custom_properties:
+                value = artifact.custom_properties["fingerprint"].string_value
+                parameters["fingerprint"] = value
+    return parameters
+
+
+def _tell_change(name: str, before: object, now: object) -> str:
+    short = name.removeprefix("custom_config.")
+    if name in MEANINGS or short.endswith("sha256"):
+        return f"{MEANINGS.get(name, short)} changed ({_shorten(before)} → {_shorten(now)})"
+    return f"{short} changed: {_shorten(before)} → {_shorten(now)}"
+
+
+def _shorten(value: object) -> str:
+    text = "none" if value is None else str(value)
+    is_digest = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
+    return text[:DIGEST_LENGTH] if is_digest else text
+
+
+def _changed_inputs(earlier: Stage, stage: Stage) -> tuple[str, ...]:
+    names = sorted(
+        name
+        for name in earlier.inputs.keys() | stage.inputs.keys()
+        if earlier.inputs.get(name) != stage.inputs.get(name)
+    )
+    return tuple(f"its input {name} is new" for name in names)

@@ -1,0 +1,324 @@
+"""Writes a first configuration from a look at the photos, one that runs as it is.
+
+Every key is in it with its default and what it means, so that the file is its own manual. Only
+the photos' names and the headers of a few are read; nothing of TensorFlow is imported.
+"""
+
+import os
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+from PIL import Image
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from components.bases import BASES, NONE, RESCALE_1_1, nearest_base
+from components.errors import InputError
+from components.image_example_gen.sources import Listing, check_source
+from components.trainer.base_file import SUFFIX, BaseFile, check_fits, inspect_base
+from pipeline.config import Config, load, section_of, slug
+
+DEFAULT_BASE = "MobileNetV2"
+OPEN_SIZE = 224  # pixels, for a base that takes any size: what most bases were trained on
+SAMPLED = 40  # photos whose headers are read
+# What a key without a default may look like; written commented out.
+EXAMPLES: dict[str, Any] = {
+    "data.splits.test": 0.1,
+    "base.name": DEFAULT_BASE,
+    "base.path": f"base{SUFFIX}",
+    "base.weights": "imagenet",
+    "base.preprocessing": RESCALE_1_1,
+    "image.size": OPEN_SIZE,
+}
+MODEL_SUFFIXES = (SUFFIX, ".h5", ".hdf5", ".pb")
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What a look at the photos has shown.
+
+    Attributes:
+        folder: the folder of class folders, absolute.
+        classes: files by class, sorted by name.
+        suffixes: files by suffix in lower case, the most frequent first.
+        size: median (width, height) in pixels of a sample; None when none could be read.
+    """
+
+    folder: Path
+    classes: dict[str, int]
+    suffixes: dict[str, int]
+    size: tuple[int, int] | None
+
+
+def write_config(photos: Path, base: str | None = None, output: Path | None = None) -> Path:
+    """Writes a commented configuration for a folder of photos and checks that it loads.
+
+    Args:
+        photos: folder of class folders.
+        base: a name in `components.bases.BASES`, or a `.keras` file; MobileNetV2 by default.
+        output: file to write, which must not exist; `NAME.yaml` in the current folder by default,
+            where NAME follows from the photos' folder.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: the photos, the base or the output cannot be used; nothing is written then.
+    """
+    seen = look(photos)
+    name = slug(seen.folder.name)
+    output = Path(os.path.abspath(output if output is not None else f"{name}.yaml"))
+    _check_output(output, seen.folder)
+    keys, comments = _base_keys(base or DEFAULT_BASE, output.parent, seen)
+    keys |= {
+        "name": name,
+        "data.source": _relative(seen.folder, output.parent),
+        "evaluate.min_accuracy": accuracy_floor(list(seen.classes.values())),
+        "push.directory": f"served/{name}",
+        "runtime.root": "runs",
+    }
+    comments["evaluate.min_accuracy"] = (
+        f"Guessing the commonest class reaches {_commonest_share(seen):.2f}; this is a third of "
+        "the way from there to 1. Raise it to what you need."
+    )
+    _write(output, "\n".join([*_header(seen, output), "", *render(keys, comments)]) + "\n")
+    return output
+
+
+def look(photos: Path) -> Photos:
+    """Returns what a folder of photos holds.
+
+    Raises:
+        InputError: no such folder, no folder at all, empty, without class folders, with one class
+            only, or a class with fewer than two files.
+    """
+    if not photos.exists():
+        raise InputError(
+            f"Expected a folder of class folders. Received: PHOTOS={photos}, which does not exist. "
+            "Correct the path."
+        )
+    folder = photos.resolve()
+    _check_nesting(photos)
+    listing = check_source(photos)
+    classes = Counter(candidate.label for candidate in listing.candidates)
+    suffixes = Counter(
+        os.path.splitext(candidate.path)[1].lower() for candidate in listing.candidates
+    )
+    return Photos(
+        folder, dict(sorted(classes.items())), dict(suffixes.most_common()), _size(folder, listing)
+    )
+
+
+def accuracy_floor(counts: list[int]) -> float:
+    """Returns a least accuracy that guessing the commonest class cannot reach.
+
+    It is p + (1 - p) / 3 rounded down to two digits, p the commonest class's share; to more digits
+    where two would fall to p. Computed in whole numbers, as 0.58 is not one in binary.
+
+    Args:
+        counts: images of each class, at least two classes, each count at least 1.
+
+    Returns:
+        A share, above p and below 1.
+    """
+    most, total = max(counts), sum(counts)
+    scale = 100
+    while True:
+        floor = scale * (total + 2 * most) // (3 * total)
+        if floor * total > most * scale:
+            return floor / scale
+        scale *= 10
+
+
+def render(keys: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[str]:
+    """Yields the lines of a configuration with every key, each under what it means.
+
+    Args:
+        keys: value by dotted key, where it is not the default; a key without either is written
+            as an example that is commented out.
+        comments: what to say after the key's description, by dotted key.
+    """
+    yield from _render_section(Config, "", keys, comments)
+
+
+def _render_section(
+    model: type[BaseModel], prefix: str, keys: Mapping[str, Any], comments: Mapping[str, str]
+) -> Iterator[str]:
+    indent = "  " * prefix.count(".")
+    for name, field in model.model_fields.items():
+        dotted, section = prefix + name, section_of(field)
+        if not prefix and name != "name":
+            yield ""
+        remark = f"{field.description} {comments.get(dotted, '')}".strip()
+        yield from textwrap.wrap(
+            remark, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+        )
+        if section:
+            defaults = _defaults(field.default, dotted)
+            yield f"{indent}{name}:"
+            yield from _render_section(section, f"{dotted}.", {**defaults, **keys}, comments)
+            continue
+        value = keys.get(dotted, None if field.default is PydanticUndefined else field.default)
+        if value is None:
+            yield f"{indent}# {name}: {_text(EXAMPLES[dotted])}"
+        else:
+            yield f"{indent}{name}: {_text(value)}"
+
+
+def _defaults(default: Any, dotted: str) -> dict[str, Any]:
+    """Returns a section's own defaults by dotted key, such as those of data.splits."""
+    if not isinstance(default, BaseModel):
+        return {}
+    return {f"{dotted}.{name}": value for name, value in default if value is not None}
+
+
+def _text(value: Any) -> str:
+    """Returns a value as it is written in YAML, on one line."""
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f")
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    plain = str(value) if isinstance(value, Path) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _base_keys(base: str, folder: Path, seen: Photos) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns the keys of `base` and `image`, and what is said of them."""
+    typical = "" if seen.size is None else f" The photos have about {seen.size[0]}x{seen.size[1]}."
+    if base in BASES:
+        size = BASES[base].size
+        comments = {
+            "base.weights": "Keras downloads imagenet once; without network give a file.",
+            "image.size": f"{base} takes {size}x{size} if nothing is given.{typical}",
+        }
+        return {"base.name": base, "base.weights": "imagenet"}, comments
+    if not base.endswith(MODEL_SUFFIXES) and not Path(base).exists():
+        near = nearest_base(base)
+        raise InputError(
+            f"Expected the name of a base or a {SUFFIX} file. Received: --base {base}. "
+            f"{f'Did you mean {near}? ' if near else ''}Known are {', '.join(BASES)}."
+        )
+    base_file = inspect_base(base)
+    file_size, said = _file_size(base_file)
+    keys = {
+        "base.path": _relative(Path(os.path.abspath(base)), folder),
+        "base.preprocessing": NONE if base_file.scales_input else RESCALE_1_1,
+        "image.size": file_size,
+    }
+    scaling = (
+        "The file scales pixels by itself, in a layer near its input."
+        if base_file.scales_input
+        else "CHECK THIS: a file does not tell it, and a wrong one costs accuracy without an error."
+    )
+    return keys, {"base.preprocessing": scaling, "image.size": said + typical}
+
+
+def _file_size(base_file: BaseFile) -> tuple[int | None, str]:
+    """Returns the size to write, None where the file tells it, and what is said of it."""
+    extents = [extent for extent in base_file.input_shape[:2] if extent is not None]
+    if not extents:
+        return OPEN_SIZE, "The base takes any size; its accuracy is best at the one it was made at."
+    check_fits(base_file, extents[0])
+    return None, f"The base takes {extents[0]}x{extents[0]} only."
+
+
+def _size(folder: Path, listing: Listing) -> tuple[int, int] | None:
+    step = max(1, len(listing.candidates) // SAMPLED)
+    sizes = []
+    for candidate in listing.candidates[::step]:
+        try:
+            with Image.open(folder / candidate.path) as image:
+                sizes.append(image.size)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # the run will tell which files are no images
+    if not sizes:
+        return None
+    return int(median(width for width, _ in sizes)), int(median(height for _, height in sizes))
+
+
+def _commonest_share(seen: Photos) -> float:
+    return max(seen.classes.values()) / sum(seen.classes.values())
+
+
+def _header(seen: Photos, output: Path) -> Iterator[str]:
+    classes = ", ".join(f"{name} {count}" for name, count in seen.classes.items())
+    kinds = ", ".join(f"{suffix or 'no suffix'} {count}" for suffix, count in seen.suffixes.items())
+    count = sum(seen.classes.values())
+    about = f"{count} files in {len(seen.classes)} classes: {classes}. By suffix: {kinds}."
+    if seen.size:
+        about += f" Typical size: {seen.size[0]}x{seen.size[1]} pixels."
+    lines = [
+        f"Written by `graft init` for {seen.folder.name}. Run it: graft run {output.name}",
+        about,
+        "Every key is here; those commented out are examples. Relative paths are relative to this "
+        "file.",
+    ]
+    for line in lines:
+        printable = "".join(letter if letter.isprintable() else "?" for letter in line)
+        yield from textwrap.wrap(printable, WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Returns a path relative to the configuration's folder where they share more than the root."""
+    common = os.path.commonpath([path, folder])
+    return str(path) if common == os.path.sep else os.path.relpath(path, folder)
+
+
+def _check_nesting(photos: Path) -> None:
+    """Points an unpacked archive's user one folder down, where the class folders are."""
+    if not photos.is_dir():
+        raise InputError(
+            f"Expected a folder of class folders. Received: PHOTOS={photos}, which is a file. "
+            "Name the folder that holds one folder per class."
+        )
+    folders = [entry for entry in _entries(photos) if entry.is_dir()]
+    if len(folders) == 1 and len([entry for entry in _entries(folders[0]) if entry.is_dir()]) > 1:
+        raise InputError(
+            f"Expected at least two class folders. Received: PHOTOS={photos} with only "
+            f"'{folders[0].name}', which holds folders itself. Try: graft init {folders[0]}"
+        )
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError:
+        return []  # check_source tells why it cannot be read
+
+
+def _check_output(output: Path, photos: Path) -> None:
+    if output.exists():
+        raise InputError(
+            f"Expected a new file. Received: {output}, which exists and is never overwritten. "
+            "Choose another by --output FILE."
+        )
+    if output.resolve().is_relative_to(photos):
+        raise InputError(
+            f"Expected an output outside the photos, as runs are kept beside it. Received: {output}"
+            f" in PHOTOS={photos}. Write --output {photos.parent / output.name}."
+        )
+
+
+def _write(output: Path, text: str) -> None:
+    try:
+        with open(output, "x", encoding="utf-8") as file:
+            file.write(text)
+    except (OSError, UnicodeError) as error:
+        raise InputError(
+            f"Expected a file that can be written. Received: {output} ({error}). "
+            "Choose another by --output FILE."
+        ) from error
+    try:
+        load(output)
+    except InputError:
+        output.unlink()
+        raise

@@ -1,0 +1,209 @@
+"""Runs the pipeline on this machine: one stage after the other, watched, locked and summed up."""
+
+import errno
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from components.errors import GraftError, InputError, RefusedError
+from components.image_example_gen.quarantine import COUNTS_FILE, QUARANTINE_FILE, Counts
+from components.pusher import served
+from pipeline.config import Config
+from pipeline.history import History, Stage
+from pipeline.lock import run_lock
+from pipeline.noise import quiet
+
+PUSHED, REFUSED, UNCHANGED = "pushed", "refused", "unchanged"
+FAILED = "failed"
+OUTCOME_KEYS = (
+    "outcome",
+    "refused_by",
+    "reason",
+    "model_version",
+    "metrics",
+    "baseline_metrics",
+    "accuracy_by_label",
+)
+
+
+class Progress(Protocol):
+    """What a run tells while it goes on."""
+
+    def starting(self, stage: str) -> None:
+        """Called with a stage's name before it starts."""
+
+    def ended(self, stage: str, state: str, seconds: float) -> None:
+        """Called with a stage's name, its state (see `history.Stage`) and its time."""
+
+
+def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, Any]:
+    """Runs the whole pipeline.
+
+    Args:
+        config: a loaded configuration.
+        progress_on: makes a `Progress` that writes to the stream it is given; the process's own
+            standard output and error go into the run's log meanwhile.
+
+    Returns:
+        The run's summary: `run_id`, `outcome`, `refused_by`, `reason`, `model_version`, `metrics`,
+        `images`, `classes`, `served` (the served version's folder), `quarantine` (the file that
+        names the refused images, None where there are none), `report`, `log`, `seconds`.
+
+    Raises:
+        InputError: configuration, photos or base cannot work.
+        GraftError: another run is under way, or a stage failed; its log is named.
+    """
+    from pipeline import preflight
+
+    preflight.check_folders(config)
+    with run_lock(config.lock_path):
+        started = time.time()
+        run_id = _new_run_id(config)
+        log = config.logs / f"{run_id}.log"
+        with quiet(log) as screen, _failures_told(log):
+            progress = progress_on(screen)
+            progress.starting("setup")
+            from pipeline import stages
+
+            stages.send_logs(log)
+            preflight.check_base(config)
+            pipeline = stages.compile_pipeline(config, run_id)
+            progress.ended("setup", "ran", time.time() - started)
+            return _run_stages(config, pipeline, run_id, started, progress)
+
+
+def _run_stages(
+    config: Config, pipeline: Any, run_id: str, started: float, progress: Progress
+) -> dict[str, Any]:
+    from pipeline import stages
+
+    base = {"run_id": run_id, "log": str(config.logs / f"{run_id}.log"), "report": None}
+    if config.metadata_path.is_file():
+        History(config.metadata_path).cancel_abandoned()
+    _store_configuration(config, run_id)
+    outcome: dict[str, Any] = dict.fromkeys(OUTCOME_KEYS) | {"outcome": FAILED}
+    try:
+        for node in pipeline.nodes:
+            name = node.pipeline_node.node_info.id
+            progress.starting(name)
+            begun = time.time()
+            state = "failed"
+            try:
+                stages.launch(pipeline, node)
+                state = _state(config, run_id, name)
+            finally:
+                progress.ended(name, state, time.time() - begun)
+            if state == "failed":
+                # TFX records inputs that it cannot resolve as a failure without raising.
+                raise RuntimeError(f"{name} could not be started.")
+        outcome = stages.read_outcome(config, _stages(config, run_id))
+    except RefusedError as refusal:
+        outcome |= {
+            "outcome": REFUSED,
+            "refused_by": refusal.refused_by,
+            "reason": str(refusal),
+        }
+    except Exception as error:
+        outcome["reason"] = str(error)
+        raise
+    finally:
+        summary = base | outcome | _read_data(config, run_id)
+        summary["served"] = _served_folder(config)
+        summary["seconds"] = round(time.time() - started, 1)
+        _store_summary(config, run_id, summary)
+    return summary
+
+
+def _stages(config: Config, run_id: str) -> dict[str, Stage]:
+    if not config.metadata_path.is_file():
+        return {}
+    history = History(config.metadata_path)
+    if run_id not in history.run_ids():
+        return {}
+    return {stage.name: stage for stage in history.stages(run_id)}
+
+
+def _state(config: Config, run_id: str, name: str) -> str:
+    stage = _stages(config, run_id).get(name)
+    return stage.state if stage else "ran"
+
+
+def _store_configuration(config: Config, run_id: str) -> None:
+    folder = config.reports / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "configuration.yaml").write_text(config.to_yaml())
+
+
+def _store_summary(config: Config, run_id: str, summary: dict[str, Any]) -> None:
+    (config.reports / run_id / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    if _stages(config, run_id):
+        History(config.metadata_path).write_summary(run_id, summary)
+
+
+def _new_run_id(config: Config) -> str:
+    """Returns the time in UTC; the run lock makes it unique unless clocks jump back."""
+    run_id = stem = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    attempt = 1
+    while (config.reports / run_id).exists():
+        attempt += 1
+        run_id = f"{stem}-{attempt}"
+    return run_id
+
+
+@contextmanager
+def _failures_told(log: Path) -> Iterator[None]:
+    """Turns what a library raised into one message that names the log; ours pass as they are."""
+    try:
+        yield
+    except GraftError:
+        raise
+    except Exception as error:
+        logging.exception("The run failed.")
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if full or "No space left" in str(error):
+            raise InputError(
+                f"Expected enough free space for the run. Received: a full disk ({error}). Free "
+                "space or set runtime.root; the next run goes on where this one stopped."
+            ) from error
+        lines = str(error).strip().splitlines() or [""]
+        raise GraftError(
+            f"Expected every stage to finish. Received: {type(error).__name__}: {lines[0]} "
+            f"See {log}."
+        ) from error
+
+
+def _read_data(config: Config, run_id: str) -> dict[str, Any]:
+    """Returns what ingestion found, and puts its refusals where the user looks for them."""
+    stage = _stages(config, run_id).get("ImageExampleGen")
+    if stage is None or "quarantine" not in stage.outputs:
+        return {"images": None, "classes": None, "quarantine": None}
+    folder = Path(stage.outputs["quarantine"][0].uri)
+    counts = Counts.from_json((folder / COUNTS_FILE).read_text())
+    quarantine = config.quarantine / f"{run_id}.jsonl"
+    config.quarantine.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / QUARANTINE_FILE, quarantine)
+    by_label = {
+        label: sum(labels.get(label, 0) for labels in counts.splits.values())
+        for labels in counts.splits.values()
+        for label in labels
+    }
+    return {
+        "images": {
+            "accepted": counts.accepted,
+            "refused": counts.refused,
+            "reasons": dict(counts.reasons),
+        },
+        "classes": dict(sorted(by_label.items())),
+        "quarantine": str(quarantine) if counts.reasons else None,
+    }
+
+
+def _served_folder(config: Config) -> str | None:
+    manifest = served.newest(config.push.directory)
+    return str(config.push.directory / str(manifest.version)) if manifest else None

@@ -1,0 +1,36 @@
+"""Keeps what TensorFlow, Beam and TFX print out of the user's sight, in a file that can be read."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[TextIO]:
+    """Sends standard output and error of this process, C++ libraries included, into a file.
+
+    Args:
+        log: the file; appended to.
+
+    Yields:
+        A text stream to the real standard error, for progress.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(log, "ab") as file, os.fdopen(os.dup(2), "w") as screen:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield screen
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            os.close(saved[0])
+            os.close(saved[1])

@@ -1,0 +1,161 @@
+"""Asks the served model about files, as TF Serving would answer."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.errors import InputError
+from components.features import SERVE_BYTES
+from components.pusher import served
+
+BATCH = 32  # images a call
+COLUMNS = ("path", "label", "score", "error")
+OUTPUT_SUFFIXES = (".csv", ".jsonl")
+
+Row = dict[str, Any]
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """Returns the files, and all files below the folders, sorted within each folder.
+
+    Raises:
+        InputError: a path does not exist, or there is no file at all.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(
+                f"Expected an image or a folder. Received: {path}, which is not there."
+            )
+        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise InputError(
+            f"Expected at least one image. Received: {', '.join(map(str, paths))} with no file."
+        )
+    return files
+
+
+def predict(push_directory: Path, files: Iterable[Path]) -> Iterator[Row]:
+    """Classifies files with the newest served version.
+
+    Args:
+        push_directory: the folder that TF Serving watches.
+        files: the images.
+
+    Yields:
+        One row a file, in their order: `path`, `label`, `score` in [0, 1], `probabilities`, and
+        `error`, which is None or the reason why the file got no label.
+
+    Raises:
+        InputError: no model is served yet.
+    """
+    found = served.versions(push_directory)
+    if not found:
+        raise InputError(
+            f"Expected a served model. Received: push.directory={push_directory} without a version."
+            " Call graft run first."
+        )
+    import tensorflow as tf
+
+    model = tf.saved_model.load(str(push_directory / str(found[-1])))
+    classify = model.signatures[SERVE_BYTES]
+    for batch in _batches(files):
+        yield from _classify(classify, batch)
+
+
+def write_rows(rows: Iterable[Row], output: Path) -> int:
+    """Writes rows as CSV or JSON lines, by the file's suffix; returns how many.
+
+    Raises:
+        InputError: another suffix.
+    """
+    check_output(output)
+    count = 0
+    with open(output, "w", newline="") as file:
+        writer = csv.writer(file)
+        if output.suffix == ".csv":
+            writer.writerow(COLUMNS)
+        for row in rows:
+            if output.suffix == ".csv":
+                writer.writerow([row[column] for column in COLUMNS])
+            else:
+                file.write(json.dumps(row) + "\n")
+            count += 1
+    return count
+
+
+def check_output(output: Path) -> None:
+    """Raises InputError unless predictions can be written to a file of this name."""
+    if output.suffix not in OUTPUT_SUFFIXES:
+        raise InputError(
+            f"Expected --output to end in {' or '.join(OUTPUT_SUFFIXES)}. Received: {output}."
+        )
+    if not output.absolute().parent.is_dir():
+        raise InputError(
+            f"Expected --output in a folder that exists. Received: {output}. Make its folder first."
+        )
+
+
+def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
+    batch: list[Path] = []
+    for file in files:
+        batch.append(file)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _classify(classify: Any, files: list[Path]) -> Iterator[Row]:
+    import tensorflow as tf
+
+    contents = {file: _read(file) for file in files}
+    readable = [file for file in files if isinstance(contents[file], bytes)]
+    answers: dict[Path, Row] = {}
+    if readable:
+        try:
+            answer = classify(image_bytes=tf.constant([contents[file] for file in readable]))
+            answers = dict(zip(readable, _rows(readable, answer), strict=True))
+        except tf.errors.InvalidArgumentError as error:
+            if len(files) == 1:
+                answers = {files[0]: _refused(files[0], _decoding_error(error))}
+            else:
+                # One file that is no image fails its whole batch, so each is asked alone.
+                for file in readable:
+                    answers[file] = next(iter(_classify(classify, [file])))
+    for file in files:
+        yield answers.get(file) or _refused(file, str(contents[file]))
+
+
+def _read(file: Path) -> bytes | str:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _rows(files: Sequence[Path], answer: dict[str, Any]) -> Iterator[Row]:
+    labels = answer["label"].numpy()
+    scores = answer["score"].numpy()
+    probabilities = answer["probabilities"].numpy()
+    for file, label, score, row in zip(files, labels, scores, probabilities, strict=True):
+        yield {
+            "path": str(file),
+            "label": label.decode(),
+            "score": round(float(score), 6),
+            "probabilities": [round(float(value), 6) for value in row],
+            "error": None,
+        }
+
+
+def _refused(file: Path, error: str) -> Row:
+    return {"path": str(file), "label": None, "score": None, "probabilities": None, "error": error}
+
+
+def _decoding_error(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if "image" in line.lower()), "")
+    return f"not an image that can be decoded: {told or 'unknown format'}"

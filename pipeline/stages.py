@@ -1,0 +1,99 @@
+"""The part of a local run that knows TFX: compiling, launching one stage, reading what came out."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import absl.logging
+from tfx.components.evaluator import constants as evaluator_constants
+from tfx.dsl.compiler import compiler
+from tfx.dsl.compiler import constants as compiler_constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.types import standard_component_specs
+
+from components.evaluator import results
+from components.pusher.executor import UNCHANGED
+from pipeline import beam_options
+from pipeline.config import Config
+from pipeline.definition import NEVER_CACHED, create_pipeline
+from pipeline.history import Stage
+
+
+def send_logs(log: Path) -> None:
+    """Sends everything that Python's and absl's logging say at level INFO into the run's log."""
+    absl.logging.set_verbosity(absl.logging.INFO)
+    handler = logging.FileHandler(log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def compile_pipeline(config: Config, run_id: str) -> Any:
+    """Returns TFX's intermediate representation of the pipeline, ready to launch as `run_id`."""
+    flags = beam_options.build_flags(config.runtime.runner, config.runtime.beam_args)
+    beam_options.export_flags(flags)
+    representation = compiler.Compiler().compile(create_pipeline(config))
+    runtime_parameter_utils.substitute_runtime_parameter(
+        representation, {compiler_constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    for node in representation.nodes:
+        if node.pipeline_node.node_info.id in NEVER_CACHED:
+            node.pipeline_node.execution_options.caching_options.enable_cache = False
+    return representation
+
+
+def launch(pipeline: Any, node: Any) -> None:
+    """Runs one stage, or takes it from the cache, as TFX's LocalDagRunner does.
+
+    Our own loop is what lets a run tell how it goes on; the runner itself only logs.
+    """
+    deployment = runner_utils.extract_local_deployment_config(pipeline)
+    connections = deployment.metadata_connection_config
+    connection = getattr(connections, connections.WhichOneof("connection_config"))
+    node_id = node.pipeline_node.node_info.id
+    launcher.Launcher(
+        pipeline_node=node.pipeline_node,
+        mlmd_connection=metadata.Metadata(connection),
+        pipeline_info=pipeline.pipeline_info,
+        pipeline_runtime_spec=pipeline.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+    ).launch()
+
+
+def read_outcome(config: Config, stages: dict[str, Stage]) -> dict[str, Any]:
+    """Says what a finished run came to.
+
+    Returns:
+        `outcome`, `refused_by`, `reason` (the verdict in words), `model_version`, `metrics`,
+        `baseline_metrics`, `accuracy_by_label`.
+    """
+    evaluation = stages["Evaluator"].outputs[standard_component_specs.EVALUATION_KEY][0]
+    blessing = stages["Evaluator"].outputs[standard_component_specs.BLESSING_KEY][0]
+    blessed = _property(blessing, evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
+    metrics = results.read_metrics(evaluation.uri)
+    pushed = stages["Pusher"].outputs[standard_component_specs.PUSHED_MODEL_KEY][0]
+    unchanged = _property(pushed, UNCHANGED) == 1
+    baseline = metrics.get(results.BASELINE)
+    return {
+        "outcome": ("unchanged" if unchanged else "pushed") if blessed else "refused",
+        "refused_by": None if blessed else "model",
+        "reason": results.verdict_in_words(metrics, config.evaluate.model_dump(), blessed),
+        "model_version": _property(pushed, "pushed_version") or None,
+        "metrics": metrics[results.CANDIDATE].overall,
+        "baseline_metrics": baseline.overall if baseline else None,
+        "accuracy_by_label": {
+            label: values[results.ACCURACY]
+            for label, values in sorted(metrics[results.CANDIDATE].by_label.items())
+        },
+    }
+
+
+def _property(artifact: Any, name: str) -> Any:
+    value = artifact.custom_properties.get(name)
+    return getattr(value, value.WhichOneof("value")) if value is not None else None

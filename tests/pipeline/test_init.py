@@ -1,0 +1,306 @@
+"""`graft init`: the configuration that is written for a folder of photos, and what is refused."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+from pydantic import BaseModel
+
+from components.errors import InputError
+from pipeline.config import Config, load, section_of
+from pipeline.init import accuracy_floor, look, write_config
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Works in a folder of its own, as a user in a shell does."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_photos(folder: Path, **classes: int) -> Path:
+    """Makes tiny photos of 12x10 pixels, so many in each class."""
+    for label, count in classes.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (12, 10), (number, 0, 0)).save(folder / label / f"{number}.png")
+    return folder
+
+
+def save_base(path: Path, size: int | None, *layers: str) -> Path:
+    inputs = {"name": "photo", "batch_shape": [None, size, size, 3]}
+    parts: list[dict[str, Any]] = [{"class_name": "InputLayer", "config": inputs}]
+    parts += [{"class_name": name, "config": {"name": name}} for name in layers]
+    config = {
+        "name": "tiny",
+        "layers": [{"module": "keras.layers", **part} for part in parts],
+        "input_layers": ["photo", 0, 0],
+    }
+    model = {"module": "keras", "class_name": "Functional", "config": config}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(model))
+        archive.writestr("model.weights.h5", b"")
+    return path
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        section = section_of(field)
+        if section:
+            yield from leaves(section, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def refusal(*arguments: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        write_config(*arguments)
+    return str(caught.value)
+
+
+def test_written_file_loads_with_defaults_and_what_the_photos_tell(folder: Path) -> None:
+    photos = make_photos(folder / "My Flowers", daisy=3, tulip=6)
+    path = write_config(photos)
+    assert path == folder / "my-flowers.yaml"
+    config = load(path)
+    assert config.name == "my-flowers"
+    assert config.data.source == photos
+    assert (config.base.name, config.base.weights) == ("MobileNetV2", "imagenet")
+    assert config.evaluate.min_accuracy == 0.77  # 2/3 + 1/9
+    assert config.push.directory == folder / "served" / "my-flowers"
+    assert config.runtime.root == folder / "runs"
+    least = folder / "least.yaml"
+    least.write_text(
+        f"{{name: my-flowers, data: {{source: '{photos}'}}, base: {{name: MobileNetV2}}, "
+        "push: {directory: served/my-flowers}, evaluate: {min_accuracy: 0.77}}"
+    )
+    assert config == load(least)
+
+
+def test_every_key_is_written_or_shown_as_a_comment(folder: Path) -> None:
+    text = write_config(make_photos(folder / "photos", a=2, b=2)).read_text()
+    uncommented = "\n".join(
+        line.replace("# ", "", 1) if line.lstrip().startswith("# ") and is_key(line) else line
+        for line in text.splitlines()
+    )
+    data = yaml.safe_load(uncommented)
+    for key in leaves(Config):
+        value = data
+        for part in key.split("."):
+            assert part in value, key
+            value = value[part]
+
+
+def is_key(line: str) -> bool:
+    """Tells a key that is commented out from a sentence."""
+    name, colon, _ = line.lstrip().removeprefix("# ").partition(": ")
+    return bool(colon) and name in {key.rpartition(".")[2] for key in leaves(Config)}
+
+
+def test_header_tells_what_was_found(folder: Path) -> None:
+    photos = make_photos(folder / "photos", daisy=2, tulip=3)
+    (photos / "tulip" / "note.txt").write_text("not an image")
+    (photos / "tulip" / ".hidden").write_text("not counted")
+    lines = write_config(photos).read_text().splitlines()
+    assert lines[:4] == [
+        "# Written by `graft init` for photos. Run it: graft run photos.yaml",
+        "# 6 files in 2 classes: daisy 2, tulip 4. By suffix: .png 5, .txt 1. Typical size: 12x10 "
+        "pixels.",
+        "# Every key is here; those commented out are examples. Relative paths are relative to "
+        "this file.",
+        "",
+    ]
+
+
+def test_lines_stay_within_100_characters(folder: Path) -> None:
+    classes = {f"class-with-a-long-name-{number}": 2 for number in range(20)}
+    text = write_config(make_photos(folder / "photos", **classes)).read_text()
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_look_counts_by_class_and_suffix(folder: Path) -> None:
+    photos = make_photos(folder / "photos", b=3, a=2)
+    (photos / "a" / "deeper").mkdir()
+    Image.new("RGB", (12, 10)).save(photos / "a" / "deeper" / "x.JPG", "JPEG")
+    seen = look(photos)
+    assert seen.classes == {"a": 3, "b": 3}
+    assert seen.suffixes == {".png": 5, ".jpg": 1}
+    assert seen.size == (12, 10)
+
+
+def test_photos_that_cannot_be_read_leave_the_size_open(folder: Path) -> None:
+    for label in ("a", "b"):
+        (folder / "photos" / label).mkdir(parents=True)
+        for number in range(2):
+            (folder / "photos" / label / f"{number}.jpg").write_bytes(b"\xff\xd8\xff")
+    assert look(folder / "photos").size is None
+    assert "Typical size" not in write_config(folder / "photos").read_text()
+
+
+@pytest.mark.parametrize(
+    ("counts", "floor"),
+    [
+        ([1, 1], 0.66),
+        ([3, 6], 0.77),
+        ([764, 1052, 784, 733, 984], 0.49),
+        ([10] * 10, 0.4),
+        ([74, 26], 0.82),
+        ([99, 1], 0.993),
+        ([9_999, 1], 0.9999_3),
+    ],
+)
+def test_accuracy_floor_is_a_third_of_the_way_from_guessing_to_one(
+    counts: list[int], floor: float
+) -> None:
+    assert accuracy_floor(counts) == floor
+    assert max(counts) / sum(counts) < floor < 1
+
+
+def test_paths_are_relative_to_the_output(folder: Path) -> None:
+    photos = make_photos(folder / "photos", a=2, b=2)
+    (folder / "configs").mkdir()
+    path = write_config(photos, None, folder / "configs" / "mine.yaml")
+    assert "  source: ../photos\n" in path.read_text()
+    assert load(path).data.source == photos
+    assert load(path).push.directory == folder / "configs" / "served" / "photos"
+
+
+def test_photos_may_be_named_from_the_current_folder(folder: Path) -> None:
+    make_photos(folder / "photos", a=2, b=2)
+    path = write_config(Path("photos"), None, Path("mine.yaml"))
+    assert path == folder / "mine.yaml"
+    assert "  source: photos\n" in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["a: b #c", "weiß 'x' \"y\"", "-", "null", "{x}"])
+def test_folder_names_that_need_quotes_load(folder: Path, name: str) -> None:
+    photos = make_photos(folder / name, a=2, b=2)
+    assert load(write_config(photos, None, folder / "mine.yaml")).data.source == photos
+
+
+def test_base_may_be_any_name_of_the_table(folder: Path) -> None:
+    path = write_config(make_photos(folder / "photos", a=2, b=2), "Xception")
+    assert load(path).resolved_image_size == 299
+    text = path.read_text().replace("\n  # ", " ")
+    assert "Xception takes 299x299 if nothing is given. The photos have about 12x10." in text
+
+
+def test_unknown_base_is_told_with_the_nearest(folder: Path) -> None:
+    message = refusal(make_photos(folder / "photos", a=2, b=2), "mobilenet-v2")
+    assert message.startswith(
+        "Expected the name of a base or a .keras file. Received: --base mobilenet-v2. Did you mean "
+        "MobileNetV2? Known are MobileNetV2, "
+    )
+    assert not list(folder.glob("*.yaml"))
+
+
+def test_base_file_is_written_with_a_preprocessing_to_check(folder: Path) -> None:
+    base = save_base(folder / "base.keras", 64, "Conv2D")
+    path = write_config(make_photos(folder / "photos", a=2, b=2), "base.keras")
+    config = load(path)
+    assert (config.base.path, config.base.preprocessing) == (base, "rescale_-1_1")
+    assert (config.image.size, config.resolved_image_size) == (None, 64)
+    assert "  path: base.keras\n" in path.read_text()
+    text = path.read_text().replace("\n  # ", " ")
+    assert "CHECK THIS" in text
+    assert "The base takes 64x64 only." in text
+
+
+@pytest.mark.parametrize("layer", ["Rescaling", "Normalization"])
+def test_base_file_that_scales_by_itself_gets_no_preprocessing(folder: Path, layer: str) -> None:
+    save_base(folder / "base.keras", 64, layer, "Conv2D")
+    path = write_config(make_photos(folder / "photos", a=2, b=2), "base.keras")
+    assert load(path).base.preprocessing == "none"
+    assert "CHECK THIS" not in path.read_text()
+
+
+def test_base_file_of_open_size_gets_one_written(folder: Path) -> None:
+    save_base(folder / "base.keras", None, "Conv2D")
+    path = write_config(make_photos(folder / "photos", a=2, b=2), "base.keras")
+    assert load(path).image.size == 224
+
+
+@pytest.mark.parametrize("base", ["base.h5", "none.keras"])
+def test_base_file_that_cannot_be_used_is_refused(folder: Path, base: str) -> None:
+    (folder / "base.h5").touch()
+    message = refusal(make_photos(folder / "photos", a=2, b=2), base)
+    assert message.startswith("Expected a")
+    assert f"Received: {base}" in message
+    assert not list(folder.glob("*.yaml"))
+
+
+def test_missing_folder_is_told(folder: Path) -> None:
+    assert refusal(Path("fotos")) == (
+        "Expected a folder of class folders. Received: PHOTOS=fotos, which does not exist. Correct "
+        "the path."
+    )
+
+
+def test_file_in_place_of_a_folder_is_told(folder: Path) -> None:
+    (folder / "photo.jpg").touch()
+    assert "Received: PHOTOS=photo.jpg, which is a file." in refusal(Path("photo.jpg"))
+
+
+def test_empty_folder_is_told(folder: Path) -> None:
+    (folder / "photos").mkdir()
+    message = refusal(folder / "photos")
+    assert "which is empty. Put one folder of images per class into it." in message
+
+
+def test_folder_without_class_folders_is_told_the_layout(folder: Path) -> None:
+    (folder / "photos").mkdir()
+    Image.new("RGB", (4, 4)).save(folder / "photos" / "a.png")
+    message = refusal(folder / "photos")
+    assert message.startswith("Expected one folder per class.")
+    assert "Sort the images into one folder per class." in message
+
+
+def test_one_class_only_is_told(folder: Path) -> None:
+    message = refusal(make_photos(folder / "photos", daisy=3))
+    assert "Expected at least two class folders." in message
+    assert "with only 'daisy'." in message
+
+
+def test_class_folders_one_level_down_are_pointed_at(folder: Path) -> None:
+    make_photos(folder / "photos" / "flowers", daisy=2, tulip=2)
+    message = refusal(Path("photos"))
+    assert message.endswith(
+        "Received: PHOTOS=photos with only 'flowers', which holds folders itself. Try: graft init "
+        "photos/flowers"
+    )
+
+
+def test_file_that_exists_is_never_overwritten(folder: Path) -> None:
+    photos = make_photos(folder / "photos", a=2, b=2)
+    (folder / "photos.yaml").write_text("mine")
+    assert refusal(photos) == (
+        f"Expected a new file. Received: {folder}/photos.yaml, which exists and is never "
+        "overwritten. Choose another by --output FILE."
+    )
+    assert (folder / "photos.yaml").read_text() == "mine"
+
+
+def test_output_among_the_photos_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = make_photos(folder / "photos", a=2, b=2)
+    monkeypatch.chdir(photos)
+    message = refusal(Path("."))
+    assert message.endswith(f"in PHOTOS={photos}. Write --output {folder}/photos.yaml.")
+    assert not list(photos.glob("*.yaml"))
+
+
+def test_output_that_cannot_be_written_is_told(folder: Path) -> None:
+    photos = make_photos(folder / "photos", a=2, b=2)
+    message = refusal(photos, None, folder / "none" / "x.yaml")
+    assert message.startswith(f"Expected a file that can be written. Received: {folder}/none/x.yam")
+
+
+def test_photos_are_left_as_they_are(folder: Path) -> None:
+    photos = make_photos(folder / "photos", a=2, b=2)
+    before = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
+    write_config(photos)
+    assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before

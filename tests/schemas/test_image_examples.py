@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+
+from components import features
+
+schema_pb2 = pytest.importorskip("tensorflow_metadata.proto.v0.schema_pb2")
+SCHEMA = Path(__file__).resolve().parents[2] / "schemas/image_examples.pbtxt"
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return text_format.Parse(SCHEMA.read_text(), schema_pb2.Schema())
+
+
+def test_the_schema_names_the_features_of_the_raw_example_and_no_other(schema):
+    assert {feature.name for feature in schema.feature} == {
+        features.IMAGE, features.LABEL, features.PATH, features.FORMAT, features.WIDTH,
+        features.HEIGHT, features.CHANNELS, features.BYTES, features.BRIGHTNESS,
+        features.CONTRAST, features.SHARPNESS, features.SHA256, features.SPLIT_KEY,
+    }  # fmt: skip
+
+
+def test_every_feature_is_one_required_value(schema):
+    for feature in schema.feature:
+        assert feature.WhichOneof("shape_type") == "shape", feature.name
+        assert not feature.shape.dim, feature.name
+        assert feature.presence.min_fraction == 1, feature.name
+
+
+def test_pictures_are_a_domain_of_their_own_and_formats_those_that_are_decoded(schema):
+    by_name = {feature.name: feature for feature in schema.feature}
+    assert by_name[features.IMAGE].WhichOneof("domain_info") == "image_domain"
+    assert tuple(by_name[features.FORMAT].string_domain.value) == features.FORMATS
+
+
+def test_only_the_label_may_be_absent_when_serving(schema):
+    assert list(schema.default_environment) == ["TRAINING", "SERVING"]
+    absent = [feature.name for feature in schema.feature if feature.not_in_environment]
+    assert absent == [features.LABEL]
