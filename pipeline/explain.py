@@ -13,6 +13,13 @@ MEANINGS = {
     "schema_sha256": "the schema's content",
     "fingerprint": "the photos' content",
 }
+# Where TFMA keeps a limit that the configuration calls by another name.
+METRIC = "eval_config.metrics_specs.0.metrics.0.threshold"
+NAMES = {
+    f"{METRIC}.value_threshold.lower_bound": "evaluate.min_accuracy",
+    f"{METRIC}.change_threshold.absolute": "the least change that evaluate.max_accuracy_drop allows",
+}
+FINGERPRINT = "fingerprint"
 DIGEST_LENGTH = 8  # characters shown of a digest
 
 
@@ -62,6 +69,8 @@ def _reasons(history: History, stage: Stage) -> tuple[str, ...]:
 def _changed_parameters(earlier: Stage, stage: Stage) -> tuple[str, ...]:
     before, now = _comparable(earlier), _comparable(stage)
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if FINGERPRINT in names and not (before.get(FINGERPRINT) and now.get(FINGERPRINT)):
+        names.remove(FINGERPRINT)  # one of the two failed before its outputs were recorded
     return tuple(_tell_change(name, before.get(name), now.get(name)) for name in names)
 
 
@@ -70,20 +79,22 @@ def _comparable(stage: Stage) -> dict[str, object]:
     for artifacts in stage.outputs.values():
         for artifact in artifacts:
             # The driver of ingestion learns the fingerprint after its parameters are recorded.
-            if "fingerprint" in artifact.custom_properties:
-                value = artifact.custom_properties["fingerprint"].string_value
-                parameters["fingerprint"] = value
+            if FINGERPRINT in artifact.custom_properties:
+                value = artifact.custom_properties[FINGERPRINT].string_value
+                parameters[FINGERPRINT] = value
     return parameters
 
 
 def _tell_change(name: str, before: object, now: object) -> str:
-    short = name.removeprefix("custom_config.")
+    short = NAMES.get(name, name.removeprefix("custom_config."))
     if name in MEANINGS or short.endswith("sha256"):
         return f"{MEANINGS.get(name, short)} changed ({_shorten(before)} → {_shorten(now)})"
     return f"{short} changed: {_shorten(before)} → {_shorten(now)}"
 
 
 def _shorten(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"  # limits carry a margin for rounding
     text = "none" if value is None else str(value)
     is_digest = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
     return text[:DIGEST_LENGTH] if is_digest else text

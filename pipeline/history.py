@@ -215,12 +215,14 @@ def _list_run(run_id: str, summary: dict[str, Any], served_version: str | None) 
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Unfolds nested mappings, and JSON texts of mappings, to `{"a.b": leaf}`."""
+    """Unfolds nested mappings, lists of them and JSON texts of mappings to `{"a.b": leaf}`."""
     if isinstance(value, str) and value.startswith("{"):
         try:
             value = json.loads(value)
         except ValueError:
             return {prefix: value}
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        value = {str(index): item for index, item in enumerate(value)}
     if not isinstance(value, dict):
         return {prefix: value}
     leaves: dict[str, Any] = {}

@@ -4,6 +4,7 @@ Every key is in it with its default and what it means, so that the file is its o
 the photos' names and the headers of a few are read; nothing of TensorFlow is imported.
 """
 
+import glob
 import os
 import textwrap
 from collections import Counter
@@ -17,7 +18,6 @@ from typing import Any
 import yaml
 from PIL import Image
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from components.bases import BASES, NONE, RESCALE_1_1, nearest_base
 from components.errors import InputError
@@ -89,7 +89,7 @@ def write_config(photos: Path, base: str | None = None, output: Path | None = No
         f"Guessing the commonest class reaches {_commonest_share(seen):.2f}; this is a third of "
         "the way from there to 1. Raise it to what you need."
     )
-    _write(output, "\n".join([*_header(seen, output), "", *render(keys, comments)]) + "\n")
+    _write(output, "\n".join([*_header(seen, output), "", *_render(Config, keys, comments)]) + "\n")
     return output
 
 
@@ -105,16 +105,16 @@ def look(photos: Path) -> Photos:
             f"Expected a folder of class folders. Received: PHOTOS={photos}, which does not exist. "
             "Correct the path."
         )
-    folder = photos.resolve()
     _check_nesting(photos)
-    listing = check_source(photos)
+    try:
+        listing = check_source(photos)
+    except InputError as error:  # no configuration has been written yet that holds the key
+        raise InputError(str(error).replace("data.source", "PHOTOS", 1)) from error
     classes = Counter(candidate.label for candidate in listing.candidates)
-    suffixes = Counter(
-        os.path.splitext(candidate.path)[1].lower() for candidate in listing.candidates
-    )
-    return Photos(
-        folder, dict(sorted(classes.items())), dict(suffixes.most_common()), _size(folder, listing)
-    )
+    suffixes = Counter(Path(candidate.path).suffix.lower() for candidate in listing.candidates)
+    folder = photos.resolve()
+    size = _typical_size(folder, listing)
+    return Photos(folder, dict(sorted(classes.items())), dict(suffixes.most_common()), size)
 
 
 def accuracy_floor(counts: list[int]) -> float:
@@ -138,55 +138,43 @@ def accuracy_floor(counts: list[int]) -> float:
         scale *= 10
 
 
-def render(keys: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[str]:
-    """Yields the lines of a configuration with every key, each under what it means.
-
-    Args:
-        keys: value by dotted key, where it is not the default; a key without either is written
-            as an example that is commented out.
-        comments: what to say after the key's description, by dotted key.
-    """
-    yield from _render_section(Config, "", keys, comments)
-
-
-def _render_section(
-    model: type[BaseModel], prefix: str, keys: Mapping[str, Any], comments: Mapping[str, str]
+def _render(
+    model: type[BaseModel], keys: Mapping[str, Any], comments: Mapping[str, str], prefix: str = ""
 ) -> Iterator[str]:
+    """Yields the lines of a section with every key, each under what it means.
+
+    `keys` are values by dotted key, where not the default; a key with neither is written as an
+    example that is commented out. `comments` are added to descriptions, by dotted key.
+    """
     indent = "  " * prefix.count(".")
     for name, field in model.model_fields.items():
         dotted, section = prefix + name, section_of(field)
+        required = field.is_required()
+        default = None if required else field.get_default(call_default_factory=True)
         if not prefix and name != "name":
             yield ""
-        remark = f"{field.description} {comments.get(dotted, '')}".strip()
-        yield from textwrap.wrap(
-            remark, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
-        )
+        yield from _comment(f"{field.description} {comments.get(dotted, '')}", indent)
+        value = keys.get(dotted, default)
         if section:
-            defaults = _defaults(field.default, dotted)
+            own = {f"{dotted}.{inner}": given for inner, given in dict(value or ()).items()}
             yield f"{indent}{name}:"
-            yield from _render_section(section, f"{dotted}.", {**defaults, **keys}, comments)
-            continue
-        value = keys.get(dotted, None if field.default is PydanticUndefined else field.default)
-        if value is None:
+            yield from _render(section, {**own, **keys}, comments, f"{dotted}.")
+        elif value is None:
             yield f"{indent}# {name}: {_text(EXAMPLES[dotted])}"
         else:
             yield f"{indent}{name}: {_text(value)}"
 
 
-def _defaults(default: Any, dotted: str) -> dict[str, Any]:
-    """Returns a section's own defaults by dotted key, such as those of data.splits."""
-    if not isinstance(default, BaseModel):
-        return {}
-    return {f"{dotted}.{name}": value for name, value in default if value is not None}
+def _comment(text: str, indent: str = "") -> list[str]:
+    start = f"{indent}# "
+    return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=start)
 
 
 def _text(value: Any) -> str:
     """Returns a value as it is written in YAML, on one line."""
     if isinstance(value, float):
         return format(Decimal(repr(value)), "f")
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_text, value))}]"
-    plain = str(value) if isinstance(value, Path) else value
+    plain = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10_000)
     return text.removesuffix("\n").removesuffix("\n...")
 
@@ -196,11 +184,10 @@ def _base_keys(base: str, folder: Path, seen: Photos) -> tuple[dict[str, Any], d
     typical = "" if seen.size is None else f" The photos have about {seen.size[0]}x{seen.size[1]}."
     if base in BASES:
         size = BASES[base].size
-        comments = {
+        return {"base.name": base, "base.weights": "imagenet"}, {
             "base.weights": "Keras downloads imagenet once; without network give a file.",
             "image.size": f"{base} takes {size}x{size} if nothing is given.{typical}",
         }
-        return {"base.name": base, "base.weights": "imagenet"}, comments
     if not base.endswith(MODEL_SUFFIXES) and not Path(base).exists():
         near = nearest_base(base)
         raise InputError(
@@ -208,30 +195,32 @@ def _base_keys(base: str, folder: Path, seen: Photos) -> tuple[dict[str, Any], d
             f"{f'Did you mean {near}? ' if near else ''}Known are {', '.join(BASES)}."
         )
     base_file = inspect_base(base)
-    file_size, said = _file_size(base_file)
-    keys = {
-        "base.path": _relative(Path(os.path.abspath(base)), folder),
-        "base.preprocessing": NONE if base_file.scales_input else RESCALE_1_1,
-        "image.size": file_size,
-    }
-    scaling = (
-        "The file scales pixels by itself, in a layer near its input."
-        if base_file.scales_input
-        else "CHECK THIS: a file does not tell it, and a wrong one costs accuracy without an error."
+    keys: dict[str, Any] = {"base.path": _relative(Path(os.path.abspath(base)), folder)}
+    keys["base.preprocessing"], scaling = _file_scaling(base_file)
+    keys["image.size"], size_said = _file_size(base_file)
+    return keys, {"base.preprocessing": scaling, "image.size": size_said + typical}
+
+
+def _file_scaling(base_file: BaseFile) -> tuple[str, str]:
+    """Returns the preprocessing to write, and what is said of it."""
+    if base_file.scales_input:
+        return NONE, "The file scales pixels by itself, in a layer near its input."
+    return RESCALE_1_1, (
+        "CHECK THIS: a file does not tell it, and a wrong one costs accuracy without an error."
     )
-    return keys, {"base.preprocessing": scaling, "image.size": said + typical}
 
 
 def _file_size(base_file: BaseFile) -> tuple[int | None, str]:
     """Returns the size to write, None where the file tells it, and what is said of it."""
-    extents = [extent for extent in base_file.input_shape[:2] if extent is not None]
-    if not extents:
+    height, width, _ = base_file.input_shape
+    size = height or width
+    if size is None:
         return OPEN_SIZE, "The base takes any size; its accuracy is best at the one it was made at."
-    check_fits(base_file, extents[0])
-    return None, f"The base takes {extents[0]}x{extents[0]} only."
+    check_fits(base_file, size)
+    return None, f"The base takes {size}x{size} only."
 
 
-def _size(folder: Path, listing: Listing) -> tuple[int, int] | None:
+def _typical_size(folder: Path, listing: Listing) -> tuple[int, int] | None:
     step = max(1, len(listing.candidates) // SAMPLED)
     sizes = []
     for candidate in listing.candidates[::step]:
@@ -264,7 +253,7 @@ def _header(seen: Photos, output: Path) -> Iterator[str]:
     ]
     for line in lines:
         printable = "".join(letter if letter.isprintable() else "?" for letter in line)
-        yield from textwrap.wrap(printable, WIDTH, initial_indent="# ", subsequent_indent="# ")
+        yield from _comment(printable)
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -275,24 +264,13 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _check_nesting(photos: Path) -> None:
     """Points an unpacked archive's user one folder down, where the class folders are."""
-    if not photos.is_dir():
+    folders, inner = (glob.glob(pattern, root_dir=photos) for pattern in ("*/", "*/*/"))
+    if len(folders) == 1 and len(inner) > 1:
+        name = folders[0].rstrip("/")
         raise InputError(
-            f"Expected a folder of class folders. Received: PHOTOS={photos}, which is a file. "
-            "Name the folder that holds one folder per class."
+            f"Expected at least two class folders. Received: PHOTOS={photos} with only '{name}', "
+            f"which holds folders itself. Try: graft init {photos / name}"
         )
-    folders = [entry for entry in _entries(photos) if entry.is_dir()]
-    if len(folders) == 1 and len([entry for entry in _entries(folders[0]) if entry.is_dir()]) > 1:
-        raise InputError(
-            f"Expected at least two class folders. Received: PHOTOS={photos} with only "
-            f"'{folders[0].name}', which holds folders itself. Try: graft init {folders[0]}"
-        )
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    except OSError:
-        return []  # check_source tells why it cannot be read
 
 
 def _check_output(output: Path, photos: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
-from components.features import SERVE_BYTES
+from components.features import PROBABILITIES, SERVE_BYTES
+from components.image_example_gen.quarantine import path_text
+from components.image_example_gen.sources import read_content
 from components.pusher import served
 
 BATCH = 32  # images a call
@@ -49,7 +51,7 @@ def predict(push_directory: Path, files: Iterable[Path]) -> Iterator[Row]:
         `error`, which is None or the reason why the file got no label.
 
     Raises:
-        InputError: no model is served yet.
+        InputError: no model is served yet, or it is not one of Graft's.
     """
     found = served.versions(push_directory)
     if not found:
@@ -57,12 +59,31 @@ def predict(push_directory: Path, files: Iterable[Path]) -> Iterator[Row]:
             f"Expected a served model. Received: push.directory={push_directory} without a version."
             " Call graft run first."
         )
-    import tensorflow as tf
-
-    model = tf.saved_model.load(str(push_directory / str(found[-1])))
-    classify = model.signatures[SERVE_BYTES]
+    # The signature alone does not keep its variables alive.
+    _model, classify = _load_classifier(push_directory / str(found[-1]))
     for batch in _batches(files):
         yield from _classify(classify, batch)
+
+
+def _load_classifier(version: Path) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(version))
+        classify = model.signatures[SERVE_BYTES]
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        raise _no_classifier(version, f"which cannot be loaded ({error})") from error
+    missing = {"label", "score", PROBABILITIES} - set(classify.structured_outputs)
+    if missing:
+        raise _no_classifier(version, f"without the outputs {', '.join(sorted(missing))}")
+    return model, classify
+
+
+def _no_classifier(version: Path, received: str) -> InputError:
+    return InputError(
+        f"Expected a model that Graft pushed. Received: {version}, {received}. "
+        "Move that version away, or push again by graft run."
+    )
 
 
 def write_rows(rows: Iterable[Row], output: Path) -> int:
@@ -73,7 +94,7 @@ def write_rows(rows: Iterable[Row], output: Path) -> int:
     """
     check_output(output)
     count = 0
-    with open(output, "w", newline="") as file:
+    with open(output, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         if output.suffix == ".csv":
             writer.writerow(COLUMNS)
@@ -119,7 +140,7 @@ def _classify(classify: Any, files: list[Path]) -> Iterator[Row]:
         try:
             answer = classify(image_bytes=tf.constant([contents[file] for file in readable]))
             answers = dict(zip(readable, _rows(readable, answer), strict=True))
-        except tf.errors.InvalidArgumentError as error:
+        except tf.errors.OpError as error:
             if len(files) == 1:
                 answers = {files[0]: _refused(files[0], _decoding_error(error))}
             else:
@@ -132,7 +153,7 @@ def _classify(classify: Any, files: list[Path]) -> Iterator[Row]:
 
 def _read(file: Path) -> bytes | str:
     try:
-        return file.read_bytes()
+        return read_content(file)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 
@@ -143,7 +164,7 @@ def _rows(files: Sequence[Path], answer: dict[str, Any]) -> Iterator[Row]:
     probabilities = answer["probabilities"].numpy()
     for file, label, score, row in zip(files, labels, scores, probabilities, strict=True):
         yield {
-            "path": str(file),
+            "path": path_text(str(file)),
             "label": label.decode(),
             "score": round(float(score), 6),
             "probabilities": [round(float(value), 6) for value in row],
@@ -152,7 +173,13 @@ def _rows(files: Sequence[Path], answer: dict[str, Any]) -> Iterator[Row]:
 
 
 def _refused(file: Path, error: str) -> Row:
-    return {"path": str(file), "label": None, "score": None, "probabilities": None, "error": error}
+    return {
+        "path": path_text(str(file)),
+        "label": None,
+        "score": None,
+        "probabilities": None,
+        "error": error,
+    }
 
 
 def _decoding_error(error: Exception) -> str:

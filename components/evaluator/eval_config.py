@@ -4,9 +4,11 @@
 from tensorflow_model_analysis.proto import config_pb2
 
 from components import features
+from components.evaluator.results import ACCURACY
 
-ACCURACY = "accuracy"
 LOG_LOSS = "log_loss"
+# TFMA computes accuracy in float32, where 0.7 is less than 0.7.
+ROUNDING = 1e-6
 
 
 def build_eval_config(min_accuracy: float, max_accuracy_drop: float) -> config_pb2.EvalConfig:
@@ -21,10 +23,12 @@ def build_eval_config(min_accuracy: float, max_accuracy_drop: float) -> config_p
         class_name="SparseCategoricalAccuracy",
         config=f'{{"name": "{ACCURACY}"}}',
         threshold=config_pb2.MetricThreshold(
-            value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_accuracy}),
+            value_threshold=config_pb2.GenericValueThreshold(
+                lower_bound={"value": min_accuracy - ROUNDING}
+            ),
             change_threshold=config_pb2.GenericChangeThreshold(
                 direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
-                absolute={"value": -max_accuracy_drop},
+                absolute={"value": -max_accuracy_drop - ROUNDING},
             ),
         ),
     )

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.evaluator.eval_config import ACCURACY
-
+ACCURACY = "accuracy"
 EXAMPLE_COUNT = "example_count"
 CANDIDATE = "candidate"
 BASELINE = "baseline"
@@ -48,7 +47,9 @@ def read_metrics(evaluation: str) -> dict[str, Metrics]:
     return metrics
 
 
-def verdict_in_words(metrics: Mapping[str, Metrics], limits: Mapping[str, Any], blessed: bool) -> str:
+def verdict_in_words(
+    metrics: Mapping[str, Metrics], limits: Mapping[str, Any], blessed: bool
+) -> str:
     """Says why the model gate decided as it did.
 
     Args:
@@ -82,4 +83,3 @@ def weakest_label(metrics: Metrics) -> tuple[str, float] | None:
         return None
     label = min(metrics.by_label, key=lambda name: metrics.by_label[name].get(ACCURACY, 1.0))
     return label, metrics.by_label[label].get(ACCURACY, 1.0)
-

@@ -11,7 +11,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components.artifacts import Quarantine
 from components.digests import code_digest
 from components.image_example_gen import driver, executor
-from components.image_example_gen.examine import DEFAULT_MAX_PIXELS, DEFAULT_MIN_SIZE
+from components.image_example_gen.examine import DEFAULT_MAX_PIXELS, DEFAULT_MIN_SIZE, Limits
 from components.image_example_gen.splits import check_shares
 
 
@@ -67,12 +67,13 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         max_pixels: int = DEFAULT_MAX_PIXELS,
         min_size: int = DEFAULT_MIN_SIZE,
     ):
+        limits = Limits(max_pixels, min_size)
         spec = ImageExampleGenSpec(
             source=str(source),
             splits=json.dumps(check_shares(splits)),
             salt=salt,
-            max_pixels=max_pixels,
-            min_size=min_size,
+            max_pixels=limits.max_pixels,
+            min_size=limits.min_size,
             code_sha256=code_digest("components.image_example_gen.executor"),
             examples=Channel(type=standard_artifacts.Examples),
             quarantine=Channel(type=Quarantine),

@@ -43,7 +43,7 @@ def versions(directory: str | Path) -> list[int]:
     return sorted(
         int(entry.name)
         for entry in directory.iterdir()
-        if entry.name.isdecimal() and (entry / SAVED_MODEL).is_file()
+        if _is_version(entry.name) and (entry / SAVED_MODEL).is_file()
     )
 
 
@@ -57,7 +57,8 @@ def newest(directory: str | Path) -> Manifest | None:
         return None
     try:
         record = json.loads((Path(directory) / str(found[-1]) / MANIFEST).read_text())
-        return Manifest(**record)
+        # The folder's name counts: a version may have been copied by hand.
+        return Manifest(**{**record, "version": found[-1]})
     except (OSError, ValueError, TypeError):
         return Manifest(found[-1], "", "", "", 0.0)
 
@@ -100,6 +101,11 @@ def remove_leftovers(directory: Path) -> None:
     """Deletes what a killed push left aside; the run lock keeps other pushes of the pipeline away."""
     for leftover in directory.glob(f"{ASIDE_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_version(name: str) -> bool:
+    """Says whether a name is a number as TF Serving writes it, such as 7 but not 007."""
+    return name.isdecimal() and name == str(int(name))
 
 
 def _next_version(directory: Path) -> int:

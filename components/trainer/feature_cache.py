@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+ASIDE_PREFIX = ".writing-"
+
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -55,10 +57,13 @@ def load_or_extract(
     if found := place.is_dir():
         return _load(place), found
     folder.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    # A killed run leaves what it was writing; the run lock keeps other runs of the pipeline away.
+    for leftover in folder.glob(f"{ASIDE_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=ASIDE_PREFIX, dir=folder))
     try:
         _write(aside, width, extract())
-        _publish(aside, place)
+        os.rename(aside, place)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return _load(place), found
@@ -87,15 +92,6 @@ def _write(folder: Path, width: int, batches: Iterator[Batch]) -> None:
     np.save(folder / "keys.npy", all_keys[order])
     del unordered
     raw.unlink()
-
-
-def _publish(aside: Path, place: Path) -> None:
-    try:
-        os.rename(aside, place)
-    except OSError:
-        # Another process may have published the same features first; they are as good.
-        if not place.is_dir():
-            raise
 
 
 def _load(place: Path) -> Features:

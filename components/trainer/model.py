@@ -1,5 +1,6 @@
 """The head, and base and head joined: how they are built, trained and fine-tuned."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,7 +74,8 @@ def unfreeze_top(base: keras.Model, layers: int) -> int:
     base.trainable = True
     for index, layer in enumerate(base.layers):
         top = index >= len(base.layers) - layers
-        layer.trainable = top and not isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = top
+    _freeze_batch_normalization(base)
     return len(base.trainable_weights)
 
 
@@ -93,7 +95,7 @@ def fit(
         The learning curves, one value an epoch: loss, accuracy, val_loss, val_accuracy.
 
     Raises:
-        GraftError: the loss became NaN.
+        GraftError: the training or the watched loss became infinite or NaN.
     """
     model.compile(
         keras.optimizers.Adam(stage["learning_rate"]),
@@ -112,9 +114,23 @@ def fit(
     else:
         history = model.fit(training, validation_data=watched, **arguments)
     curves = {name: [float(x) for x in values] for name, values in history.history.items()}
-    if any(loss != loss for loss in curves["loss"]):
-        raise GraftError(
-            f"Expected a finite training loss. Received: NaN in epoch {len(curves['loss'])} with "
-            f"learning_rate={stage['learning_rate']}. Lower the learning rate."
-        )
+    _check_finite(curves, stage["learning_rate"])
     return curves
+
+
+def _check_finite(curves: Mapping[str, list[float]], learning_rate: float) -> None:
+    for epoch, losses in enumerate(zip(curves["loss"], curves["val_loss"], strict=True), start=1):
+        for loss in losses:
+            if not math.isfinite(loss):
+                raise GraftError(
+                    f"Expected a finite loss. Received: {loss} in epoch {epoch} with "
+                    f"learning_rate={learning_rate}. Lower the learning rate."
+                )
+
+
+def _freeze_batch_normalization(model: keras.Model) -> None:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            _freeze_batch_normalization(layer)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False

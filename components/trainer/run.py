@@ -31,8 +31,7 @@ def run_fn(fn_args: Any) -> None:
     keras.utils.set_random_seed(settings["train"]["seed"])
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     labels = [
-        label.decode()
-        for label in transform_output.vocabulary_by_name(features.LABEL_VOCABULARY)
+        label.decode() for label in transform_output.vocabulary_by_name(features.LABEL_VOCABULARY)
     ]
     base = backbones.load_base(settings["base"], settings["image"]["size"])
     embedder = model.pooled_base(base, settings["image"]["size"], settings["head"]["pooling"])
@@ -112,7 +111,9 @@ def _fine_tune(
 ) -> dict[str, list[float]]:
     train = settings["train"]
     training, watched = (
-        dataset.fine_tuning_batches(batches, watched_keys, watch, train["batch_size"], train["seed"])
+        dataset.fine_tuning_batches(
+            batches, watched_keys, watch, train["batch_size"], train["seed"]
+        )
         for watch in (False, True)
     )
     classifier.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -126,9 +127,7 @@ def _fine_tune(
     return curves
 
 
-def _record(
-    folder: str, curves: Mapping[str, Any], watched: np.ndarray, from_cache: bool
-) -> None:
+def _record(folder: str, curves: Mapping[str, Any], watched: np.ndarray, from_cache: bool) -> None:
     record = {
         "curves": curves,
         "trained_on": int((~watched).sum()),

@@ -1,0 +1,130 @@
+"""What holds between the keys of a configuration, and between them and the files they name.
+
+Each check yields `Fault`s: the key that is wrong and what to say of it.
+"""
+
+import glob
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from components.bases import BASES
+from components.errors import InputError
+from components.trainer.base_file import SUFFIX, check_fits, inspect_base
+from pipeline.config.messages import Fault
+from pipeline.config.model import IMAGENET, NO_WEIGHTS, Base, Config, Preprocessing, Splits
+
+SHARE_TOLERANCE = 1e-6
+
+
+def check_keys(config: Config) -> Iterator[Fault]:
+    """Yields what is wrong between keys, looking at no file's content."""
+    yield from _check_splits(config.data.splits)
+    yield from _check_base(config.base)
+    yield from _check_size(config)
+    yield from _check_outputs(config)
+
+
+def check_inputs_exist(config: Config) -> Iterator[Fault]:
+    """Yields what is wrong with the files that the configuration names."""
+    source = config.data.source
+    if not source.exists() and not glob.glob(str(source)):
+        yield (
+            ("data", "source"),
+            f"Expected data.source to exist. Received: data.source='{source}'. Correct the path: "
+            "a folder with one folder of images for each class.",
+        )
+    weights = config.base.weights
+    if isinstance(weights, Path) and not weights.is_file():
+        yield (
+            ("base", "weights"),
+            f"Expected base.weights to be an existing file, {IMAGENET} or {NO_WEIGHTS}. Received: "
+            f"base.weights='{weights}'. Correct the path, or put the file there.",
+        )
+    if config.base.path is not None:
+        yield from _check_base_file(config)
+
+
+def _check_splits(splits: Splits) -> Iterator[Fault]:
+    shares = splits.shares()
+    total = sum(shares.values())
+    if abs(total - 1) > SHARE_TOLERANCE:
+        parts = ", ".join(f"{name}={share:g}" for name, share in shares.items())
+        yield (
+            ("data", "splits"),
+            f"Expected the shares in data.splits to add up to 1. Received: {parts}, which add "
+            f"up to {total:g}. Change one of them by {1 - total:+g}.",
+        )
+
+
+def _check_base(base: Base) -> Iterator[Fault]:
+    if (base.name is None) == (base.path is None):
+        both = f"base.name='{base.name}' and base.path='{base.path}'"
+        yield (
+            ("base",),
+            "Expected exactly one of base.name and base.path. Received: "
+            f"{both if base.name is not None else 'neither'}. Write "
+            f"base: {{name: MobileNetV2}} or base: {{path: FILE{SUFFIX}, preprocessing: …}}.",
+        )
+    elif base.name is not None and base.preprocessing is not None:
+        yield (
+            ("base", "preprocessing"),
+            f"Expected no base.preprocessing with base.name, whose own is "
+            f"{BASES[base.name].preprocessing}. Received: "
+            f"base.preprocessing='{base.preprocessing}'. Take the key out.",
+        )
+    elif base.path is not None and base.weights is not None:
+        yield (
+            ("base", "weights"),
+            "Expected no base.weights with base.path, whose file holds its weights. "
+            f"Received: base.weights='{base.weights}'. Take the key out.",
+        )
+    elif base.path is not None and base.preprocessing is None:
+        yield (
+            ("base",),
+            "Expected base.preprocessing with base.path: one of "
+            f"{', '.join(get_args(Preprocessing))}. Received: none given with "
+            f"base.path='{base.path}'. Add how the base's images were scaled when it was trained.",
+        )
+
+
+def _check_size(config: Config) -> Iterator[Fault]:
+    size, name = config.image.size, config.base.name
+    if name is not None and size is not None and size < BASES[name].min_size:
+        yield (
+            ("image", "size"),
+            f"Expected image.size to be at least {BASES[name].min_size} pixels, the least that "
+            f"{name} takes. Received: image.size={size}. Write image.size: {BASES[name].size}, or "
+            "choose another base.",
+        )
+
+
+def _check_outputs(config: Config) -> Iterator[Fault]:
+    """Yields outputs that stand among the photos, or where other outputs stand."""
+    source, directory, root = config.data.source, config.push.directory, config.runtime.root
+    for section, key, folder in (("push", "directory", directory), ("runtime", "root", root)):
+        if folder.resolve().is_relative_to(source.resolve()):
+            where = "equal to" if folder.resolve() == source.resolve() else "in"
+            yield (
+                (section, key),
+                f"Expected {section}.{key} outside data.source, where what a run writes would be "
+                f"taken for photos. Received: {section}.{key}='{folder}', {where} data.source="
+                f"'{source}'. Choose a folder beside the photos.",
+            )
+    for name, folder in (("runtime.root", root), ("runtime.root/name", config.home)):
+        if directory.resolve() == folder.resolve():
+            yield (
+                ("push", "directory"),
+                "Expected push.directory to be a folder of its own. Received: push.directory="
+                f"'{directory}', equal to {name}. Choose another, such as served/{config.name}.",
+            )
+
+
+def _check_base_file(config: Config) -> Iterator[Fault]:
+    key = ("base", "path")
+    try:
+        base_file = inspect_base(str(config.base.path))
+        key = key if config.image.size is None else ("image", "size")
+        check_fits(base_file, config.resolved_image_size)
+    except InputError as error:
+        yield key, f"{'.'.join(key)}: {error}"

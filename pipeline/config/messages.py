@@ -1,0 +1,152 @@
+"""Words what is wrong with a configuration in one voice: expected, received, and the mend.
+
+pydantic finds a wrong key or value; its own words know neither units nor the keys that were meant.
+"""
+
+import difflib
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from components.bases import BASES, nearest_base
+from components.errors import InputError
+from components.trainer.base_file import SUFFIX
+from pipeline.config.document import Document, Key, read_scalar, show
+from pipeline.config.model import IMAGENET, MAX_NAME, NO_WEIGHTS, REMOTE, Config, section_of, slug
+
+Fault = tuple[Key, str]  # the key that is wrong, and what to say of it
+
+# What is expected where the field's type and bounds do not tell it.
+EXPECTED = {
+    "name": f"lower case letters, digits and dashes, starting with a letter, up to {MAX_NAME} "
+    "characters",
+    "base.name": "the name of a base",
+    "base.weights": f"{IMAGENET}, {NO_WEIGHTS} or a weights file (.weights.h5, .h5 or {SUFFIX})",
+    "data.split_salt": "text of up to 100 characters",
+    "head.hidden": "a list of up to 16 widths, each a whole number from 1 to 65536",
+    "runtime.beam_args": "a list of texts",
+}
+# What a key that must be given may look like.
+EXAMPLES = {
+    "name": "flowers",
+    "data": "{source: photos/}",
+    "data.source": "photos/",
+    "data.splits.train": "0.8",
+    "data.splits.validation": "0.2",
+    "base": "{name: MobileNetV2}",
+    "push": "{directory: served/flowers}",
+    "push.directory": "served/flowers",
+}
+
+
+def join_faults(document: Document, faults: Sequence[Fault]) -> InputError:
+    """Returns one error with a line for each fault, in the order of the file's lines."""
+    ordered = sorted(faults, key=lambda fault: document.find(fault[0]))
+    return InputError("\n".join(f"{document.place(key)}: {text}" for key, text in ordered))
+
+
+def tell(error: ErrorDetails) -> Fault:
+    """Returns one error of pydantic's in our words."""
+    key = tuple(str(part) for part in error["loc"])
+    dotted, value = ".".join(key), error["input"]
+    known = key if key in _fields() else key[:-1]  # without the place in a list
+    if error["type"] == "extra_forbidden":
+        return key, _tell_unknown(key, value)
+    expected, received, mend = _expected(known), f"{dotted}={show(value)}", _mend(known, value)
+    if error["type"] == "missing":
+        expected, received, mend = f"given: {expected}", f"no {dotted}", f"Add it{_example(key)}."
+    if error["type"] == REMOTE:
+        expected = "a path on this machine"
+        mend = "Remote paths are not read yet: copy or mount it here."
+    return key, f"Expected {'.'.join(known)} to be {expected}. Received: {received}. {mend}"
+
+
+def _tell_unknown(key: Key, value: Any) -> str:
+    section, near = key[:-1], _nearest_keys(key)
+    where = f"in {'.'.join(section)}" if section else "at the top"
+    known = ", ".join(name[-1] for name in _fields() if name[:-1] == section)
+    mend = f"Did you mean {' or '.join(near)}?" if near else f"The keys {where} are {known}."
+    received = f"the unknown key {'.'.join(key)}={show(value)}"
+    return f"Expected a known key {where}. Received: {received}. {mend}"
+
+
+def _nearest_keys(key: Key) -> list[str]:
+    """Returns the known keys that may have been meant, in the same section or in another."""
+    leaf = key[-1].lower().replace("-", "_")
+    names = {".".join(name): name for name in _fields()}
+    if leaf in names:
+        return [leaf]
+    leaves = [name[-1] for name in names.values()]
+    beside = {name[-1]: dotted for dotted, name in names.items() if name[:-1] == key[:-1]}
+    near = difflib.get_close_matches(leaf, beside, n=1)
+    if near and (near[0] == leaf or leaf not in leaves):
+        return [beside[near[0]]]
+    near = difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.75)
+    return [dotted for dotted, name in names.items() if name[-1] in near]
+
+
+def _expected(key: Key) -> str:
+    """Returns what the key takes, in words."""
+    dotted, field = ".".join(key), _fields()[key]
+    if dotted in EXPECTED:
+        return EXPECTED[dotted]
+    section = section_of(field)
+    if section:
+        return f"a section with {', '.join(section.model_fields)}"
+    if _choices(field):
+        return f"one of {', '.join(_choices(field))}"
+    number = _number_of(field)
+    if not number:
+        return "a path"
+    kind = "a whole number" if field.annotation in (int, int | None) else "a number"
+    return f"{kind} {number['range']} ({number['unit']})"
+
+
+def _mend(key: Key, value: Any) -> str:
+    """Returns how the value can be corrected."""
+    dotted, field = ".".join(key), _fields()[key]
+    if dotted == "name":
+        return f"For example name: {slug(str(value))}."
+    if dotted == "base.name":
+        near = nearest_base(str(value))
+        return (f"Did you mean {near}? " if near else "") + f"Known are {', '.join(BASES)}."
+    if _number_of(field) and isinstance(value, str) and type(read_scalar(value)) in (int, float):
+        return f"Write it without quotes: {key[-1]}: {value}."
+    choices = (IMAGENET, NO_WEIGHTS) if dotted == "base.weights" else _choices(field)
+    near_choices = difflib.get_close_matches(str(value).lower(), choices, n=1)
+    if near_choices:
+        return f"Did you mean {near_choices[0]}?"
+    return f"Correct it{_example(key)}."
+
+
+def _example(key: Key) -> str:
+    """Returns ", for example key: value" where an example or a number's default is known."""
+    field = _fields()[key]
+    value = EXAMPLES.get(".".join(key), field.default if _number_of(field) else None)
+    return "" if value is None else f", for example {key[-1]}: {value}"
+
+
+@functools.cache
+def _fields(model: type[BaseModel] = Config, prefix: Key = ()) -> dict[Key, FieldInfo]:
+    """Returns every key of the configuration, sections included, in their order."""
+    fields: dict[Key, FieldInfo] = {}
+    for name, field in model.model_fields.items():
+        key, section = (*prefix, name), section_of(field)
+        fields |= {key: field, **(_fields(section, key) if section else {})}
+    return fields
+
+
+def _number_of(field: FieldInfo) -> dict[str, Any]:
+    """Returns the unit and range of a number, in words; empty for other fields."""
+    extra = field.json_schema_extra
+    return extra if isinstance(extra, dict) and "unit" in extra else {}
+
+
+def _choices(field: FieldInfo) -> tuple[str, ...]:
+    """Returns the words of a field that takes one of several, none for other fields."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())

@@ -1,0 +1,50 @@
+"""What the evaluation came to, in words."""
+
+import subprocess
+import sys
+
+from components.evaluator.results import (
+    BASELINE,
+    CANDIDATE,
+    Metrics,
+    verdict_in_words,
+    weakest_label,
+)
+
+LIMITS = {"min_accuracy": 0.6, "max_accuracy_drop": 0.02}
+
+
+def overall(accuracy: float, count: float = 1234.0) -> Metrics:
+    return Metrics({"accuracy": accuracy, "example_count": count})
+
+
+def test_a_first_model_that_passes() -> None:
+    assert verdict_in_words({CANDIDATE: overall(0.71249)}, LIMITS, True) == (
+        "Passed: accuracy 0.712 on 1,234 validation photos (at least 0.600 is asked); "
+        "no served model to compare with."
+    )
+
+
+def test_a_model_below_the_served_one() -> None:
+    metrics = {CANDIDATE: overall(0.7), BASELINE: overall(0.8)}
+    assert verdict_in_words(metrics, LIMITS, False) == (
+        "Refused: accuracy 0.700 on 1,234 validation photos (at least 0.600 is asked); "
+        "the served model reaches 0.800 on the same photos (a drop of up to 0.020 is allowed)."
+    )
+
+
+def test_the_weakest_label_is_the_one_with_the_lowest_accuracy() -> None:
+    metrics = Metrics({}, {"a": {"accuracy": 0.9}, "b": {"accuracy": 0.4}, "c": {"accuracy": 0.5}})
+    assert weakest_label(metrics) == ("b", 0.4)
+
+
+def test_without_labels_none_is_the_weakest() -> None:
+    assert weakest_label(Metrics()) is None
+
+
+def test_words_are_found_without_importing_tensorflow() -> None:
+    script = "import sys, components.evaluator.results; print('tensorflow' in sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert told.stdout.strip() == "False"

@@ -1,0 +1,61 @@
+"""Which training images early stopping watches."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from components.trainer.holdout import watched
+
+KEYS = [hashlib.sha256(bytes([number])).hexdigest().encode() for number in range(20)]
+
+
+def chosen(keys: list[bytes], share: float) -> set[bytes]:
+    return {key for key, watch in zip(keys, watched(keys, share), strict=True) if watch}
+
+
+def test_the_choice_is_the_share_with_the_lowest_salted_hashes() -> None:
+    mask = watched([b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"], 0.25)
+    assert mask.dtype == bool
+    # sha256 of b"watch" + key begins with 47 for c, with 4c for a; the next is d with 62.
+    assert np.flatnonzero(mask).tolist() == [0, 2]
+
+
+def test_copies_of_an_image_stay_on_one_side() -> None:
+    keys = [*KEYS, *KEYS, *KEYS[:7]]
+    mask = watched(keys, 0.3)
+    for key in KEYS:
+        assert len({watch for other, watch in zip(keys, mask, strict=True) if other == key}) == 1
+
+
+def test_the_share_is_of_distinct_images() -> None:
+    assert len(chosen([*KEYS, *([KEYS[0]] * 500)], 0.3)) == 6
+
+
+def test_the_order_does_not_matter() -> None:
+    assert chosen(KEYS, 0.25) == chosen(KEYS[::-1], 0.25)
+    assert len(chosen(KEYS, 0.25)) == 5
+
+
+def test_an_image_that_is_watched_stays_so_in_a_larger_share() -> None:
+    assert chosen(KEYS, 0.1) < chosen(KEYS, 0.3) < chosen(KEYS, 0.5)
+
+
+def test_keys_as_the_feature_cache_gives_them_are_chosen_alike() -> None:
+    stored = list(np.array(KEYS, "S64"))
+    np.testing.assert_array_equal(watched(stored, 0.2), watched(KEYS, 0.2))
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.5])
+def test_of_two_images_one_is_watched_and_one_trained_on(share: float) -> None:
+    assert watched(KEYS[:2], share).tolist() in ([True, False], [False, True])
+
+
+def test_at_least_one_image_is_watched_however_small_the_share() -> None:
+    assert len(chosen(KEYS, 0.0001)) == 1
+
+
+def test_where_splits_cut_is_not_where_the_watched_are_cut() -> None:
+    # The validation split takes one end of SHA-256(key); the watched must not be its neighbours.
+    by_split_hash = sorted(KEYS, key=lambda key: hashlib.sha256(key).digest())
+    assert chosen(KEYS, 0.25) not in (set(by_split_hash[:5]), set(by_split_hash[-5:]))

@@ -1,0 +1,181 @@
+"""The SavedModel, loaded in another process that has none of our code."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+keras = pytest.importorskip("keras")
+
+from components.trainer import model, signatures  # noqa: E402
+
+SIZE = 8
+CLASSES = ("blue", "red", "green", "<b>", "white", "black", "grüne")
+
+ASK = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+model = tf.saved_model.load(sys.argv[1])
+inputs = np.load(sys.argv[2], allow_pickle=True)
+answers = {}
+for name, key in (
+    ("serving_default", "image_bytes"),
+    ("serving_examples", "examples"),
+    ("embed", "image_bytes"),
+    ("index_labels", "examples"),
+):
+    given = tf.constant(list(inputs[key]))
+    for output, value in model.signatures[name](**{key: given}).items():
+        answers[f"{name}/{output}"] = value.numpy()
+assert "components" not in sys.modules
+np.savez(sys.argv[3], **answers)
+"""
+
+
+def example(content: bytes, label: bytes | None) -> bytes:
+    values = {"image": content} | ({"label": label} if label else {})
+    return tf.train.Example(
+        features=tf.train.Features(
+            feature={
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for name, value in values.items()
+            }
+        )
+    ).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def parts(transform_output: Any) -> dict[str, Any]:
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((SIZE, SIZE, 3))
+    base = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
+    embedder = model.pooled_base(base, SIZE, "average")
+    head = model.new_head(4, len(CLASSES), {"hidden": [6], "dropout": 0.5})
+    classifier = model.join(embedder, head)
+    module = signatures.ServingModule(classifier, embedder, transform_output, CLASSES)
+    return {"module": module, "classifier": classifier, "embedder": embedder}
+
+
+@pytest.fixture(scope="module")
+def served(
+    parts: dict[str, Any],
+    photo_contents: Sequence[bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, np.ndarray]:
+    """What a fresh process answers, by "signature/output"."""
+    folder = tmp_path_factory.mktemp("served")
+    signatures.export(parts["module"], str(folder / "model"))
+    labels = (b"red", b"blue", b"never seen")
+    examples = [example(photo_contents[n], labels[n]) for n in range(3)]
+    np.savez(
+        folder / "inputs.npz",
+        image_bytes=np.array(photo_contents[:3], object),
+        examples=np.array(examples, object),
+    )
+    paths = [folder / "model", folder / "inputs.npz", folder / "answers.npz"]
+    subprocess.run([sys.executable, "-I", "-c", ASK, *map(str, paths)], cwd=folder, check=True)
+    with np.load(folder / "answers.npz", allow_pickle=True) as answers:
+        return dict(answers)
+
+
+@pytest.fixture(scope="module")
+def pixels(transform_output: Any, photo_contents: Sequence[bytes]) -> Any:
+    layer = transform_output.transform_features_layer()
+    return layer({"image": tf.constant(photo_contents[:3])})["pixels"]
+
+
+def test_served_probabilities_are_those_of_the_model_in_training(
+    served: dict[str, np.ndarray], parts: dict[str, Any], pixels: Any
+) -> None:
+    expected = parts["classifier"].predict(pixels, verbose=0)
+    assert expected.shape == (3, len(CLASSES))
+    np.testing.assert_allclose(served["serving_default/probabilities"], expected, atol=1e-5)
+    np.testing.assert_allclose(served["serving_examples/probabilities"], expected, atol=1e-5)
+
+
+def test_labels_and_scores_are_the_five_best_in_order(served: dict[str, np.ndarray]) -> None:
+    probabilities = served["serving_default/probabilities"]
+    order = np.argsort(-probabilities, axis=1)[:, :5]
+    names = np.array([name.encode() for name in CLASSES], object)
+    assert served["serving_default/labels"].tolist() == names[order].tolist()
+    np.testing.assert_allclose(
+        served["serving_default/scores"], np.take_along_axis(probabilities, order, axis=1)
+    )
+
+
+def test_label_and_score_are_the_best(served: dict[str, np.ndarray]) -> None:
+    assert (
+        served["serving_default/label"].tolist() == served["serving_default/labels"][:, 0].tolist()
+    )
+    np.testing.assert_array_equal(
+        served["serving_default/score"], served["serving_default/scores"][:, 0]
+    )
+
+
+def test_embed_gives_the_pooled_features_of_the_base(
+    served: dict[str, np.ndarray], parts: dict[str, Any], pixels: Any
+) -> None:
+    expected = parts["embedder"].predict(pixels, verbose=0)
+    assert expected.shape == (3, 4)
+    np.testing.assert_allclose(served["embed/embedding"], expected, atol=1e-5)
+
+
+def test_index_labels_gives_rows_of_the_vocabulary_and_minus_one(
+    served: dict[str, np.ndarray], transform_output: Any
+) -> None:
+    rows = transform_output.vocabulary_by_name("labels")
+    expected = [rows.index(b"red"), rows.index(b"blue"), -1]
+    assert served["index_labels/label_index"].tolist() == expected
+
+
+def test_the_names_are_those_of_the_contract(parts: dict[str, Any]) -> None:
+    functions = parts["module"].signatures()
+    classified = ["label", "labels", "probabilities", "score", "scores"]
+    assert {name: sorted(one.structured_outputs) for name, one in functions.items()} == {
+        "serving_default": classified,
+        "serving_examples": classified,
+        "embed": ["embedding"],
+        "index_labels": ["label_index"],
+    }
+    inputs = {name: one.inputs[0] for name, one in functions.items()}
+    assert {name: given.name.partition(":")[0] for name, given in inputs.items()} == {
+        "serving_default": "image_bytes",
+        "serving_examples": "examples",
+        "embed": "image_bytes",
+        "index_labels": "examples",
+    }
+    assert {(given.dtype, tuple(given.shape)) for given in inputs.values()} == {
+        (tf.string, (None,))
+    }
+
+
+def test_an_example_without_a_label_is_classified(
+    parts: dict[str, Any], photo_contents: Sequence[bytes]
+) -> None:
+    answer = parts["module"].serve_examples(tf.constant([example(photo_contents[0], None)]))
+    by_bytes = parts["module"].serve_bytes(tf.constant(photo_contents[:1]))
+    np.testing.assert_array_equal(answer["probabilities"], by_bytes["probabilities"])
+
+
+def test_a_model_of_two_classes_has_two_labels(
+    parts: dict[str, Any], transform_output: Any, photo_contents: Sequence[bytes]
+) -> None:
+    embedder = parts["embedder"]
+    head = model.new_head(4, 2, {"hidden": [], "dropout": 0.0})
+    module = signatures.ServingModule(
+        model.join(embedder, head), embedder, transform_output, ("blue", "red")
+    )
+    answer = module.serve_bytes(tf.constant(photo_contents[:2]))
+    assert (answer["labels"].shape, answer["scores"].shape) == ((2, 2), (2, 2))
+
+
+def test_what_is_no_image_is_an_error_for_the_client(parts: dict[str, Any]) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        parts["module"].serve_bytes(tf.constant([b"no image"]))

@@ -1,0 +1,363 @@
+"""Loading a configuration: defaults, paths, the words for what is wrong, and overrides."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.errors import InputError
+from pipeline.config import load
+
+LEAST = """\
+name: flowers
+data:
+  source: photos/
+base:
+  name: MobileNetV2
+push:
+  directory: served/flowers
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    return tmp_path
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "flowers.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def change(old: str, new: str) -> str:
+    changed = LEAST.replace(old, new)
+    assert changed != LEAST
+    return changed
+
+
+def refusal(path: Path, *overrides: str) -> str:
+    """Returns the message without the folder that the test runs in."""
+    with pytest.raises(InputError) as caught:
+        load(path, overrides)
+    return str(caught.value).replace(f"{path.parent}/", "")
+
+
+# Defaults and paths
+
+
+def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path) -> None:
+    assert load(write(folder, LEAST)).model_dump(mode="json") == {
+        "name": "flowers",
+        "data": {
+            "source": f"{folder}/photos",
+            "splits": {"train": 0.8, "validation": 0.2, "test": None},
+            "max_refused": 0.05,
+            "max_pixels": 100_000_000,
+            "min_size": 1,
+            "split_salt": "",
+        },
+        "base": {
+            "name": "MobileNetV2",
+            "path": None,
+            "weights": "imagenet",
+            "preprocessing": None,
+        },
+        "image": {"size": None, "resize": "stretch"},
+        "head": {"pooling": "average", "hidden": [128], "dropout": 0.2},
+        "train": {
+            "epochs": 20,
+            "batch_size": 32,
+            "learning_rate": 0.001,
+            "patience": 3,
+            "seed": 0,
+            "watch": 0.1,
+        },
+        "fine_tune": {"layers": 0, "epochs": 5, "learning_rate": 0.00001},
+        "evaluate": {"min_accuracy": 0.6, "max_accuracy_drop": 0.0},
+        "push": {"directory": f"{folder}/served/flowers"},
+        "runtime": {"root": f"{folder}/runs", "runner": "local", "beam_args": []},
+    }
+
+
+@pytest.mark.parametrize("missing", ["name", "data.source", "base", "push.directory"])
+def test_each_of_the_four_keys_is_asked_for(folder: Path, missing: str) -> None:
+    data: dict[str, Any] = {
+        "name": "flowers",
+        "data": {"source": "photos"},
+        "base": {"name": "VGG16"},
+        "push": {"directory": "served"},
+    }
+    section, _, key = missing.rpartition(".")
+    del (data[section] if section else data)[key]
+    message = refusal(write(folder, json.dumps(data)))
+    assert f"Expected {missing} to be given:" in message
+    assert f"Received: no {missing}. Add it, for example {key}: " in message
+    assert len(message.splitlines()) == 1
+
+
+def test_missing_key_is_told_at_the_line_of_its_section(folder: Path) -> None:
+    message = refusal(write(folder, change("  directory: served/flowers\n", "")))
+    assert message == (
+        "flowers.yaml, line 6: Expected push.directory to be given: a path. Received: no "
+        "push.directory. Add it, for example directory: served/flowers."
+    )
+
+
+def test_relative_paths_are_relative_to_the_file_also_in_overrides(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(folder, change("photos/", "../elsewhere/./photos"))
+    monkeypatch.chdir("/")
+    config = load(path, ["push.directory=../served"], check_inputs=False)
+    assert config.data.source == folder.parent / "elsewhere" / "photos"
+    assert config.push.directory == folder.parent / "served"
+
+
+def test_file_may_be_named_relative_to_the_current_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, LEAST)
+    monkeypatch.chdir(folder)
+    assert load("flowers.yaml").data.source == folder / "photos"
+
+
+def test_home_folder_is_expanded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    config = load(write(folder, LEAST), ["push.directory=~/served"])
+    assert config.push.directory == Path("/home/someone/served")
+
+
+def test_absolute_paths_are_kept(folder: Path) -> None:
+    config = load(write(folder, LEAST), ["runtime.root=/var/graft"])
+    assert config.home == Path("/var/graft/flowers")
+
+
+@pytest.mark.parametrize("key", ["data.source", "push.directory", "runtime.root"])
+def test_remote_paths_are_refused(folder: Path, key: str) -> None:
+    assert refusal(write(folder, LEAST), f"{key}=gs://bucket/x") == (
+        f"flowers.yaml, --set {key}: Expected {key} to be a path on this machine. Received: "
+        f"{key}='gs://bucket/x'. Remote paths are not read yet: copy or mount it here."
+    )
+
+
+def test_empty_path_is_refused_and_not_the_current_folder(folder: Path) -> None:
+    message = refusal(write(folder, LEAST), 'push.directory=""')
+    assert "Expected push.directory to be a path. Received: push.directory=''." in message
+
+
+def test_empty_section_has_its_defaults(folder: Path) -> None:
+    config = load(write(folder, LEAST + "train:\n  # epochs: 3\nhead:\n"))
+    assert (config.train.epochs, config.head.hidden) == (20, (128,))
+
+
+# Wrong keys and values
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "received", "mend"),
+    [
+        ("train: {epoch: 5}", 8, "train.epoch=5", "Did you mean train.epochs?"),
+        ("trian: {epochs: 5}", 8, "trian={'epochs': 5}", "Did you mean train?"),
+        ("fine-tune: {}", 8, "fine-tune={}", "Did you mean fine_tune?"),
+        (
+            "learning_rate: 0.1",
+            8,
+            "learning_rate=0.1",
+            "Did you mean train.learning_rate or fine_tune.learning_rate?",
+        ),
+        ("min_acuracy: 0.1", 8, "min_acuracy=0.1", "Did you mean evaluate.min_accuracy?"),
+        ("head:\n  seed: 1", 9, "head.seed=1", "Did you mean train.seed?"),
+        ("train.epochs: 5", 8, "train.epochs=5", "Did you mean train.epochs?"),
+        ("Train: {}", 8, "Train={}", "Did you mean train?"),
+        ("runner: local", 8, "runner='local'", "Did you mean runtime.runner?"),
+        ("fine_tune: {Epochs: 5}", 8, "fine_tune.Epochs=5", "Did you mean fine_tune.epochs?"),
+        (
+            "head: {zzz: 1}",
+            8,
+            "head.zzz=1",
+            "The keys in head are pooling, hidden, dropout.",
+        ),
+    ],
+)
+def test_unknown_key_is_told_with_its_line_and_the_nearest_one(
+    folder: Path, text: str, line: int, received: str, mend: str
+) -> None:
+    message = refusal(write(folder, LEAST + text))
+    assert message.startswith(f"flowers.yaml, line {line}: Expected a known key ")
+    assert message.endswith(f"Received: the unknown key {received}. {mend}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("train.epochs", "'20'", "a whole number from 1 to 100000 (epochs)"),
+        ("train.epochs", "true", "a whole number from 1 to 100000 (epochs)"),
+        ("train.epochs", "20.0", "a whole number from 1 to 100000 (epochs)"),
+        ("train.epochs", "0", "a whole number from 1 to 100000 (epochs)"),
+        ("train.epochs", "null", "a whole number from 1 to 100000 (epochs)"),
+        ("train.epochs", "[20]", "a whole number from 1 to 100000 (epochs)"),
+        ("train.patience", "-1", "a whole number from 0 to 100000 (epochs)"),
+        ("train.learning_rate", "0", "a number above 0 and at most 10 (per step)"),
+        ("train.learning_rate", ".nan", "a number above 0 and at most 10 (per step)"),
+        ("train.learning_rate", "false", "a number above 0 and at most 10 (per step)"),
+        ("train.watch", "0.51", "a number above 0 and at most 0.5 (share)"),
+        ("head.dropout", "1", "a number from 0 to below 1 (share)"),
+        ("head.dropout", "-0.1", "a number from 0 to below 1 (share)"),
+        ("evaluate.min_accuracy", "60", "a number from 0 to 1 (share)"),
+        ("evaluate.max_accuracy_drop", "-0.1", "a number from 0 to 1 (share)"),
+        ("image.size", "7", "a whole number from 8 to 2048 (pixels)"),
+        ("image.size", "2049", "a whole number from 8 to 2048 (pixels)"),
+        ("image.resize", "fit", "one of stretch, crop, pad"),
+        ("head.pooling", "mean", "one of average, max"),
+        ("runtime.runner", "flink", "one of local"),
+        ("data.max_refused", "1.1", "a number from 0 to 1 (share)"),
+        ("data.max_pixels", "0", "a whole number from 1 to 10000000000 (pixels)"),
+        ("data.min_size", "0", "a whole number from 1 to 4096 (pixels)"),
+        ("data.split_salt", "5", "text of up to 100 characters"),
+        ("data.source", "5", "a path"),
+        ("data", "photos", "a section with source, splits, max_refused, max_pixels, min_size, sp"),
+        ("head.hidden", "128", "a list of up to 16 widths, each a whole number from 1 to 65536"),
+        ("runtime.beam_args", "--x=1", "a list of texts"),
+        ("base.name", "[VGG16]", "the name of a base"),
+        ("base.name", "{VGG16: 1}", "the name of a base"),
+        ("base.weights", "3", "imagenet, none or a weights file (.weights.h5, .h5 or .keras)"),
+    ],
+)
+def test_wrong_value_is_told_with_what_is_expected(
+    folder: Path, key: str, value: str, expected: str
+) -> None:
+    message = refusal(write(folder, LEAST), f"{key}={value}")
+    assert message.startswith(f"flowers.yaml, --set {key}: Expected {key} to be {expected}")
+    assert f"Received: {key}=" in message
+    assert "Input should" not in message
+    assert len(message.splitlines()) == 1
+
+
+def test_number_in_quotes_is_told_to_be_written_without(folder: Path) -> None:
+    message = refusal(write(folder, LEAST + "train:\n  seed: 1\n  epochs: '20'\n"))
+    assert message == (
+        "flowers.yaml, line 10: Expected train.epochs to be a whole number from 1 to 100000 "
+        "(epochs). Received: train.epochs='20'. Write it without quotes: epochs: 20."
+    )
+
+
+def test_wrong_item_of_a_list_is_named_by_its_place(folder: Path) -> None:
+    message = refusal(write(folder, LEAST + "head:\n  hidden:\n    - 64\n    - wide\n"))
+    assert message.startswith("flowers.yaml, line 11: Expected head.hidden to be a list of up to")
+    assert "Received: head.hidden.1='wide'." in message
+
+
+def test_whole_number_is_taken_where_a_number_is_expected(folder: Path) -> None:
+    config = load(write(folder, LEAST), ["train.learning_rate=1", "evaluate.min_accuracy=0"])
+    assert (config.train.learning_rate, config.evaluate.min_accuracy) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("value", ["1e-5", "1E-5", "0.00001", "1.0e-05", ".00001"])
+def test_number_with_exponent_is_a_number(folder: Path, value: str) -> None:
+    config = load(write(folder, LEAST + f"train: {{learning_rate: {value}}}"))
+    assert config.train.learning_rate == 0.00001
+
+
+def test_words_that_older_yaml_takes_for_booleans_or_dates_are_text(folder: Path) -> None:
+    for word in ("no", "on", "2024-01-01", "1:30"):
+        config = load(write(folder, LEAST), [f"data.split_salt={word}"])
+        assert config.data.split_salt == word
+
+
+def test_underscores_group_digits(folder: Path) -> None:
+    assert load(write(folder, LEAST), ["data.max_pixels=1_000_000"]).data.max_pixels == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        ("Flowers", "flowers"),
+        ("my flowers", "my-flowers"),
+        ("2024-tulips", "tulips"),
+        ("a" * 64, "a" * 63),
+        ("'rosen\\n'", "rosen-n"),
+        ("Blüten_1", "bl-ten-1"),
+    ],
+)
+def test_wrong_name_is_told_with_a_valid_one(folder: Path, name: str, valid: str) -> None:
+    message = refusal(write(folder, change("name: flowers", f"name: {name}")))
+    assert message.startswith(
+        "flowers.yaml, line 1: Expected name to be lower case letters, digits and dashes, starting "
+        "with a letter, up to 63 characters. Received: name="
+    )
+    assert message.endswith(f"For example name: {valid}.")
+    assert load(write(folder, LEAST), [f"name={valid}"]).name == valid
+
+
+def test_name_with_a_line_break_is_refused(folder: Path) -> None:
+    assert "Expected name to be" in refusal(
+        write(folder, change("name: flowers", 'name: "flowers\\n"'))
+    )
+
+
+def test_every_error_has_its_line_in_the_order_of_the_file(folder: Path) -> None:
+    text = change("name: flowers", "name: Flowers") + "zzz: 1\ntrain:\n  epochs: 0\n  sead: 1\n"
+    lines = refusal(write(folder, text), "head.dropout=2", "image.size=x").splitlines()
+    places = [line.partition(": Expected")[0].removeprefix("flowers.yaml, ") for line in lines]
+    assert places == [
+        "line 1",
+        "line 8",
+        "line 10",
+        "line 11",
+        "--set head.dropout",
+        "--set image.size",
+    ]
+
+
+def test_long_values_are_shortened_in_messages(folder: Path) -> None:
+    message = refusal(write(folder, LEAST), f"image.resize={'x' * 500}")
+    assert f"image.resize='{'x' * 78}…. " in message
+
+
+# Overrides
+
+
+def test_overrides_replace_values_and_the_last_wins(folder: Path) -> None:
+    overrides = ["train.epochs=3", "train.epochs=4", "head.hidden=[64, 32]", "name=roses"]
+    config = load(write(folder, LEAST + "train: {seed: 9}"), overrides)
+    assert (config.train.epochs, config.train.seed) == (4, 9)
+    assert (config.head.hidden, config.name) == ((64, 32), "roses")
+
+
+def test_override_corrects_a_wrong_value_of_the_file(folder: Path) -> None:
+    path = write(folder, change("name: flowers", "name: Flowers"))
+    assert load(path, ["name=flowers"]).name == "flowers"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "train.epochs",
+            "Expected --set section.key=value. Received: --set 'train.epochs'. For example: "
+            "--set train.epochs=5.",
+        ),
+        ("=5", "Expected --set section.key=value. Received: --set '=5'. For example"),
+        ("train..epochs=5", "Expected --set section.key=value. Received: --set 'train..epochs=5'."),
+        (
+            "train.epochs.most=5",
+            "flowers.yaml, --set train.epochs.most: Expected train.epochs to be a whole number",
+        ),
+        (
+            "name.first=5",
+            "--set name.first: Expected name to be a section. Received: name='flowers'.",
+        ),
+        ("head.hidden=[1", "--set head.hidden, line 1: Expected YAML. Received: "),
+        (
+            "train.epoch=5",
+            "flowers.yaml, --set train.epoch: Expected a known key in train. Received: the unknown "
+            "key train.epoch=5. Did you mean train.epochs?",
+        ),
+        ("train.epochs=", "flowers.yaml, --set train.epochs: Expected train.epochs to be a whole"),
+    ],
+)
+def test_wrong_override_is_told(folder: Path, override: str, message: str) -> None:
+    assert refusal(write(folder, LEAST), override).startswith(message)

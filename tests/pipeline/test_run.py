@@ -1,0 +1,470 @@
+"""One pipeline on tiny images, run as a user runs it, again and again with one thing changed.
+
+TFX is imported once for all of them: the command is called inside this process.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+pytestmark = pytest.mark.e2e
+
+SIDE = 16  # pixels
+COLOURS = {"blue": (30, 40, 220), "green": (30, 200, 60), "red": (220, 40, 30)}
+PHOTOS = 30  # per class
+STAGES = [
+    "ImageExampleGen",
+    "CuratedSchema",
+    "StatisticsGen",
+    "ExampleValidator",
+    "DataGate",
+    "Transform",
+    "Trainer",
+    "Baseline",
+    "Evaluator",
+    "Pusher",
+]
+LOOKS_OUTSIDE = {"Baseline", "Pusher"}  # these ask in every run what is served
+INGESTION = {"ImageExampleGen", "CuratedSchema", "StatisticsGen", "ExampleValidator", "DataGate"}
+
+
+def graft(*arguments):
+    """Calls the command with --json; returns its exit status and its JSON object."""
+    from pipeline.cli import main
+
+    result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
+    lines = result.stdout.strip().splitlines()
+    return result.exit_code, json.loads(lines[-1]) if lines else None, result.stderr
+
+
+def states(config, *arguments):
+    """Returns the state of every stage of the last run."""
+    status, explained, _ = graft("explain", config, *arguments)
+    assert status == 0
+    return {stage["stage"]: stage["state"] for stage in explained["stages"]}
+
+
+def reasons(config):
+    _, explained, _ = graft("explain", config)
+    return {stage["stage"]: stage["reasons"] for stage in explained["stages"]}
+
+
+def write_photos(folder):
+    generator = np.random.default_rng(0)
+    for label, colour in COLOURS.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(PHOTOS):
+            noise = generator.integers(-30, 30, (SIDE + number % 3, SIDE, 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+
+
+def write_base(path):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((SIDE, SIDE, 3))
+    outputs = keras.layers.Conv2D(8, 3, activation="relu")(pixels)
+    outputs = keras.layers.BatchNormalization()(outputs)
+    outputs = keras.layers.Conv2D(8, 3, kernel_initializer="he_normal")(outputs)
+    keras.Model(pixels, outputs).save(path)
+
+
+def write_configuration(folder, name="tiny"):
+    config = folder / f"{name}.yaml"
+    config.write_text(
+        f"name: {name}\n"
+        "data: {source: photos, splits: {train: 0.7, validation: 0.3}}\n"
+        "base: {path: base.keras, preprocessing: rescale_-1_1}\n"
+        "head: {hidden: [16]}\n"
+        "train: {epochs: 40, batch_size: 8, learning_rate: 0.01, patience: 40}\n"
+        "evaluate: {min_accuracy: 0.8}\n"
+        f"push: {{directory: served/{name}}}\n"
+    )
+    return config
+
+
+def served_versions(config):
+    folder = config.parent / "served" / config.stem
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def digest_of_folder(folder):
+    from components.digests import folder_digest
+
+    return folder_digest(folder)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """A folder with photos, a base and a configuration."""
+    folder = tmp_path_factory.mktemp("workshop")
+    write_photos(folder / "photos")
+    write_base(folder / "base.keras")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(workshop):
+    return write_configuration(workshop)
+
+
+@pytest.fixture(scope="module")
+def first(config):
+    from components.trainer import signatures
+
+    originals = digest_of_folder(config.parent / "photos")
+    trained = []
+    genuine = signatures.export
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            signatures, "export", lambda *given: (trained.append(given[0]), genuine(*given))
+        )
+        status, summary, _ = graft("run", config)
+    return {
+        "status": status,
+        "summary": summary,
+        "trained": trained[0],
+        "states": states(config),
+        "reasons": reasons(config),
+        "versions": served_versions(config),
+        "untouched": originals == digest_of_folder(config.parent / "photos"),
+    }
+
+
+@pytest.fixture(scope="module")
+def second(first, config):
+    status, summary, _ = graft("run", config)
+    return {"status": status, "summary": summary, "states": states(config)}
+
+
+def test_the_first_run_pushes_a_model(first):
+    assert (first["status"], first["summary"]["outcome"]) == (0, "pushed"), first["summary"]
+    assert first["versions"] == [first["summary"]["model_version"]]
+
+
+def test_the_first_run_runs_every_stage_once(first):
+    assert first["states"] == dict.fromkeys(STAGES, "ran")
+    assert {name: why for name, why in first["reasons"].items() if name not in LOOKS_OUTSIDE} == {
+        name: ["first run"] for name in STAGES if name not in LOOKS_OUTSIDE
+    }
+
+
+def test_the_summary_counts_images_and_classes(first):
+    assert first["summary"]["images"] == {"accepted": 90, "refused": 0, "reasons": {}}
+    assert first["summary"]["classes"] == {"blue": 30, "green": 30, "red": 30}
+
+
+def test_colours_are_told_apart(first):
+    assert first["summary"]["metrics"]["accuracy"] >= 0.9
+    assert sorted(first["summary"]["accuracy_by_label"]) == ["blue", "green", "red"]
+
+
+def test_the_gate_judges_by_the_validation_split_alone(first, workshop):
+    counts = next((workshop / "runs/tiny/artifacts/ImageExampleGen/quarantine").iterdir())
+    validation = json.loads((counts / "counts.json").read_text())["splits"]["validation"]
+    assert first["summary"]["metrics"]["example_count"] == sum(validation.values())
+
+
+def test_the_trainer_never_reads_the_validation_split(first, workshop):
+    counts = next((workshop / "runs/tiny/artifacts/ImageExampleGen/quarantine").iterdir())
+    training = json.loads((counts / "counts.json").read_text())["splits"]["train"]
+    record = training_record(workshop)
+    assert record["trained_on"] + record["watched"] == sum(training.values())
+
+
+def test_originals_are_untouched(first):
+    assert first["untouched"]
+
+
+def test_the_resolved_configuration_is_stored_with_the_run(first, config):
+    from pipeline.config import load
+
+    stored = config.parent / "runs/tiny/reports" / first["summary"]["run_id"] / "configuration.yaml"
+    assert load(stored).resolved() == load(config).resolved()
+    assert "size: 16" in stored.read_text()
+
+
+def test_trainer_evaluator_and_served_model_see_the_same_probabilities(first, config, workshop):
+    """The same bytes through the Trainer's model, TFMA's signature and the pushed SavedModel."""
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    from components import features
+
+    artifacts = workshop / "runs/tiny/artifacts"
+    photos = [workshop / "photos/red/0.png", workshop / "photos/blue/1.png"]
+    contents = tf.constant([photo.read_bytes() for photo in photos])
+    graph = next((artifacts / "Transform/transform_graph").iterdir())
+    layer = tft.TFTransformOutput(str(graph)).transform_features_layer()
+    pixels = layer({"image": contents})["pixels"]
+    by_hand = np.asarray(Image.open(photos[0]), np.float32) / 127.5 - 1
+    np.testing.assert_allclose(pixels[0], by_hand, atol=1e-6)
+
+    exported = next((artifacts / "Trainer/model").glob("*/Format-Serving"))
+    evaluated = tf.saved_model.load(str(exported)).signatures[features.SERVE_EXAMPLES](
+        examples=tf.constant([to_example(tf, photo.read_bytes()) for photo in photos])
+    )
+    pushed = tf.saved_model.load(str(workshop / "served/tiny" / first["versions"][0]))
+    served = pushed.signatures[features.SERVE_BYTES](image_bytes=contents)["probabilities"]
+    np.testing.assert_allclose(first["trained"].classifier(pixels), served, atol=1e-5)
+    np.testing.assert_allclose(evaluated["probabilities"], served, atol=1e-5)
+
+
+def to_example(tf, content):
+    value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))
+    return tf.train.Example(
+        features=tf.train.Features(feature={"image": value})
+    ).SerializeToString()
+
+
+def test_the_served_model_answers_without_our_code(first, workshop):
+    """Another process, in another folder, loads what was pushed and asks every signature."""
+    script = (
+        "import sys, json, tensorflow as tf\n"
+        "model = tf.saved_model.load(sys.argv[1])\n"
+        "image = tf.constant([open(sys.argv[2], 'rb').read()])\n"
+        "answer = model.signatures['serving_default'](image_bytes=image)\n"
+        "embedding = model.signatures['embed'](image_bytes=image)['embedding']\n"
+        "assert 'components' not in sys.modules\n"
+        "print(json.dumps({'label': answer['label'][0].numpy().decode(),"
+        " 'labels': [x.decode() for x in answer['labels'][0].numpy()],"
+        " 'scores': answer['scores'][0].numpy().tolist(), 'width': embedding.shape[-1],"
+        " 'signatures': sorted(model.signatures)}))\n"
+    )
+    version = workshop / "served/tiny" / first["versions"][0]
+    answer = subprocess.run(
+        [sys.executable, "-I", "-c", script, version, workshop / "photos/green/3.png"],
+        capture_output=True,
+        cwd=workshop,
+        check=True,
+        text=True,
+    )
+    told = json.loads(answer.stdout.splitlines()[-1])
+    assert told["label"] == "green"
+    assert told["labels"][0] == "green" and sorted(told["labels"]) == ["blue", "green", "red"]
+    assert told["scores"] == sorted(told["scores"], reverse=True)
+    assert told["width"] == 8
+    assert told["signatures"] == ["embed", "index_labels", "serving_default", "serving_examples"]
+
+
+def test_a_second_run_trains_nothing_and_says_unchanged(first, second):
+    assert (second["status"], second["summary"]["outcome"]) == (0, "unchanged")
+    assert second["states"] == {
+        name: "ran" if name in LOOKS_OUTSIDE else "cached" for name in STAGES
+    }
+    assert second["summary"]["model_version"] == first["summary"]["model_version"]
+    assert second["summary"]["metrics"] == first["summary"]["metrics"]
+
+
+def test_predict_labels_files_and_names_the_bad_one(first, config, workshop):
+    bad = workshop / "bad.png"
+    bad.write_text("no image")
+    output = workshop / "answers.csv"
+    status, _, _ = graft("predict", config, workshop / "photos/red", bad, "--output", output)
+    rows = output.read_text().splitlines()
+    assert status == 0
+    assert rows[0] == "path,label,score,error"
+    assert len(rows) == 1 + PHOTOS + 1
+    assert sum(",red," in row for row in rows) >= PHOTOS - 3
+    assert "not an image" in rows[-1]
+
+
+def test_history_lists_the_runs_and_marks_the_served_one(first, second, config):
+    status, told, _ = graft("history", config)
+    assert status == 0
+    assert [run["outcome"] for run in told["runs"][:2]] == ["pushed", "unchanged"]
+    assert told["runs"][0]["served"] and told["served"] == first["versions"][0]
+
+
+def test_beam_options_are_no_part_of_the_cache(second, config):
+    status, summary, _ = graft("run", config, "--set", "runtime.beam_args=[--direct_num_workers=2]")
+    assert (status, summary["outcome"]) == (0, "unchanged")
+    assert set(states(config).values()) == {"cached", "ran"}
+    assert states(config)["StatisticsGen"] == "cached"
+
+
+def test_another_head_reuses_the_features(second, config, workshop):
+    status, summary, _ = graft("run", config, "--set", "head.hidden=[8]", "--set", PERMISSIVE)
+    ran = {name for name, state in states(config).items() if state == "ran"}
+    assert status == 0
+    assert ran == {"Trainer", "Evaluator", *LOOKS_OUTSIDE}
+    assert any("head.hidden" in reason for reason in reasons(config)["Trainer"])
+    assert training_record(workshop)["features_from_cache"]
+    assert summary["baseline_metrics"] is not None
+
+
+PERMISSIVE = "evaluate.max_accuracy_drop=1.0"
+
+
+def training_record(workshop):
+    runs = sorted(
+        (workshop / "runs/tiny/artifacts/Trainer/model_run").iterdir(), key=lambda p: int(p.name)
+    )
+    return json.loads((runs[-1] / "training.json").read_text())
+
+
+def test_a_changed_line_in_transform_runs_it_and_what_follows(second, config, monkeypatch):
+    from components import digests
+
+    genuine = digests.code_digest
+    monkeypatch.setattr(
+        digests,
+        "code_digest",
+        lambda module: "0" * 64 if "transform" in module else genuine(module),
+    )
+    graft("run", config, "--set", PERMISSIVE)
+    assert {name for name, state in states(config).items() if state == "cached"} == INGESTION
+    assert any("own code" in reason for reason in reasons(config)["Transform"])
+
+
+def test_the_base_counts_by_content(second, config, workshop):
+    elsewhere = workshop / "base.keras"
+    before = elsewhere.read_bytes()
+    write_other_base(elsewhere)
+    graft("run", config, "--set", PERMISSIVE)
+    elsewhere.write_bytes(before)
+    assert any("base's content" in reason for reason in reasons(config)["Trainer"])
+    assert states(config)["Transform"] == "cached"
+
+
+def write_other_base(path):
+    import keras
+
+    model = keras.saving.load_model(path)
+    model.set_weights([weight * 1.01 for weight in model.get_weights()])
+    model.save(path)
+
+
+def test_fine_tuning_trains_the_top_layers_and_still_serves(second, config, workshop):
+    status, summary, _ = graft(
+        "run", config, "--set", "fine_tune={layers: 1, epochs: 2}", "--set", PERMISSIVE
+    )
+    assert (status, summary["outcome"]) == (0, "pushed")
+    assert len(training_record(workshop)["curves"]["fine_tune"]["loss"]) == 2
+
+
+def test_a_worse_model_is_refused_and_the_served_one_stays(second, config, workshop):
+    before = served_versions(config)
+    status, summary, _ = graft(
+        "run", config, "--set", "train.epochs=1", "--set", "train.learning_rate=0.0000001"
+    )
+    assert status == 3
+    assert (summary["outcome"], summary["refused_by"]) == ("refused", "model")
+    assert summary["reason"].startswith("Refused: accuracy")
+    assert served_versions(config) == before
+
+
+def test_one_byte_changed_is_ingested_again_even_with_size_and_time_kept(config, second, workshop):
+    photo = workshop / "photos/red/5.png"
+    before, times = photo.read_bytes(), photo.stat()
+    changed = bytearray(before)
+    changed[-1] ^= 1  # in the checksum of the last chunk, which decoders do not look at
+    photo.write_bytes(bytes(changed))
+    os.utime(photo, ns=(times.st_atime_ns, times.st_mtime_ns))
+    graft("run", config, "--set", PERMISSIVE)
+    photo.write_bytes(before)
+    assert states(config)["ImageExampleGen"] == "ran"
+    assert any("photos' content" in reason for reason in reasons(config)["ImageExampleGen"])
+
+
+def test_a_bad_file_among_good_ones_is_refused_by_name(config, second, workshop):
+    bad = workshop / "photos/red/holiday.jpg"
+    bad.write_text("this is no photo")
+    status, summary, _ = graft("run", config, "--set", PERMISSIVE)
+    bad.unlink()
+    lines = Path(summary["quarantine"]).read_text().splitlines()
+    assert status == 0
+    assert summary["images"]["accepted"] == 90
+    assert summary["images"]["reasons"] == {"not_an_image": 1}
+    assert [json.loads(line)["path"] for line in lines] == ["red/holiday.jpg"]
+
+
+def test_too_many_bad_files_stop_the_run_before_training(config, second, workshop):
+    bad = [workshop / f"photos/red/{number}.jpg" for number in range(9)]
+    for path in bad:
+        path.write_bytes(b"\xff\xd8\xff\xe0 not much of a photo")
+    before = served_versions(config)
+    status, summary, _ = graft("run", config)
+    for path in bad:
+        path.unlink()
+    assert (status, summary["outcome"], summary["refused_by"]) == (3, "refused", "data")
+    assert "data.max_refused" in summary["reason"]
+    assert "Trainer" not in states(config)
+    assert len(Path(summary["quarantine"]).read_text().splitlines()) == 9
+    assert served_versions(config) == before
+
+
+def test_two_runs_at_once_give_one_clear_error(second, config):
+    from pipeline.config import load
+    from pipeline.lock import run_lock
+
+    with run_lock(load(config).lock_path):
+        status, told, _ = graft("run", config)
+    assert status == 1
+    assert f"held by process {os.getpid()}" in told["error"]
+
+
+@pytest.fixture(scope="module")
+def killed(workshop):
+    """A run in a process of its own, killed while it trained."""
+    config = write_configuration(workshop, "killed")
+    screen = workshop / "screen.txt"
+    with open(screen, "w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", "run", config, "--set", "train.epochs=100000"],
+            stderr=stderr,
+            stdout=subprocess.DEVNULL,
+        )
+    wait_for(workshop / "runs/killed/artifacts/Trainer/model_run", process)
+    time.sleep(2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return {"config": config, "screen": screen.read_text(), "versions": served_versions(config)}
+
+
+def test_the_screen_shows_stages_and_no_noise(killed):
+    lines = [line.split() for line in killed["screen"].splitlines()]
+    assert [line[1] for line in lines] == ["setup", *(s for s in launch_order() if s != "Trainer")]
+    assert {line[2] for line in lines} == {"ran"}
+
+
+def launch_order():
+    """The stages up to the killed one; the schema needs no photos and comes first."""
+    before_training = STAGES[: STAGES.index("Trainer")]
+    return ["CuratedSchema", *(stage for stage in before_training if stage != "CuratedSchema")]
+
+
+def test_a_run_killed_while_training_pushes_nothing(killed):
+    assert killed["versions"] == []
+
+
+def test_the_run_after_a_kill_finishes_the_work(killed):
+    config = killed["config"]
+    status, summary, _ = graft("run", config)
+    assert (status, summary["outcome"]) == (0, "pushed")
+    assert {name for name, state in states(config).items() if state == "cached"} == {
+        *INGESTION,
+        "Transform",
+    }
+    assert [run["outcome"] for run in graft("history", config)[1]["runs"]] == [
+        "interrupted",
+        "pushed",
+    ]
+
+
+def wait_for(path, process, seconds=240):
+    deadline = time.time() + seconds
+    while not path.exists():
+        assert process.poll() is None, "the run ended before it trained"
+        assert time.time() < deadline, f"{path} did not appear"
+        time.sleep(0.1)
