@@ -54,7 +54,7 @@ def code_digest(module: str) -> str:
 
 
 def reachable_modules(module: str, root: Path = ROOT) -> set[str]:
-    """Returns the names of `module` and of every module of `components` it imports, at any depth."""
+    """Returns the names of `module` and of all of `components` that it imports, at any depth."""
     seen: set[str] = set()
     waiting = [module]
     while waiting:

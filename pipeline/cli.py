@@ -8,7 +8,8 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import click
 from components.errors import GraftError, RefusedError
 
 REFUSED_STATUS = RefusedError.exit_status
+TRACEBACK = "GRAFT_TRACEBACK"
 
 
 class Group(click.Group):
@@ -39,12 +41,28 @@ class Group(click.Group):
 def main() -> None:
     """Production transfer learning for images, as a TFX pipeline.
 
-    Exit status: 0 done; 1 unexpected failure; 2 wrong configuration or command line; 3 the data gate
-    or the model gate refused.
+    Exit status: 0 done; 1 unexpected failure; 2 wrong configuration or command line; 3 the data
+    gate or the model gate refused.
     """
     # Keras 2 behind TensorFlow's back would load another model format; TFX's image sets it.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@contextmanager
+def unexpected_told() -> Iterator[None]:
+    """Turns an error that is not ours into one message; `GRAFT_TRACEBACK=1` shows the rest."""
+    try:
+        yield
+    except (GraftError, click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        raise GraftError(
+            f"Expected no failure of Graft itself. Received: {type(error).__name__}: {error}. "
+            f"Call it again with {TRACEBACK}=1 and report what it prints."
+        ) from error
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,7 +71,8 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def told(*arguments: Any, as_json: bool, **options: Any) -> Any:
         try:
-            return command(*arguments, as_json=as_json, **options)
+            with unexpected_told():
+                return command(*arguments, as_json=as_json, **options)
         except GraftError as error:
             if as_json:
                 click.echo(json.dumps({"error": str(error), "exit_status": error.exit_status}))
@@ -163,8 +182,8 @@ def predict(
 ) -> None:
     """Classify IMAGES (files or folders) with the served model."""
     from pipeline import config as configuration
-    from pipeline import present
     from pipeline import predict as prediction
+    from pipeline import present
     from pipeline.noise import quiet
 
     directory = configuration.load(config, overrides, check_inputs=False).push.directory

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.noise import quiet
+
 SEED = 0
 SIDE = 32  # pixels; the 8×8 originals are enlarged, so that a person can see them
 LEVELS = 16.0  # grey levels of the originals
@@ -96,5 +98,8 @@ def train_base(images: np.ndarray, labels: np.ndarray):  # type: ignore[no-untyp
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    make_digits(Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FOLDER)
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FOLDER
+    with quiet(Path(os.devnull)) as screen:
+        if not target.is_dir():
+            print("making the photos of 5-9 and the base trained on 0-4", file=screen, flush=True)
+        make_digits(target)

@@ -14,10 +14,10 @@ MEANINGS = {
     "fingerprint": "the photos' content",
 }
 # Where TFMA keeps a limit that the configuration calls by another name.
-METRIC = "eval_config.metrics_specs.0.metrics.0.threshold"
+METRIC = "eval_config.metrics_specs.0.metrics.0.per_slice_thresholds.0.threshold"
 NAMES = {
     f"{METRIC}.value_threshold.lower_bound": "evaluate.min_accuracy",
-    f"{METRIC}.change_threshold.absolute": "the least change that evaluate.max_accuracy_drop allows",
+    f"{METRIC}.change_threshold.absolute": "the change that evaluate.max_accuracy_drop allows",
 }
 FINGERPRINT = "fingerprint"
 DIGEST_LENGTH = 8  # characters shown of a digest
@@ -70,7 +70,7 @@ def _changed_parameters(earlier: Stage, stage: Stage) -> tuple[str, ...]:
     before, now = _comparable(earlier), _comparable(stage)
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if FINGERPRINT in names and not (before.get(FINGERPRINT) and now.get(FINGERPRINT)):
-        names.remove(FINGERPRINT)  # one of the two failed before its outputs were recorded
+        pass  # one of the two failed before its outputs were recorded
     return tuple(_tell_change(name, before.get(name), now.get(name)) for name in names)
 
 
@@ -95,7 +95,7 @@ def _tell_change(name: str, before: object, now: object) -> str:
 def _shorten(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"  # limits carry a margin for rounding
-    text = "none" if value is None else str(value)
+    text = "none" if value is None or value == "" else str(value)
     is_digest = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
     return text[:DIGEST_LENGTH] if is_digest else text
 

@@ -1,7 +1,7 @@
 """Runs, stages and models, read from ML Metadata without TFX.
 
-TFX writes one context of type `pipeline_run` a run, one execution a stage in it, and events that tie
-executions to artifacts; what a run came to is kept as a property of its context.
+TFX writes one context of type `pipeline_run` a run, one execution a stage in it, and events that
+tie executions to artifacts; what a run came to is kept as a property of its context.
 """
 
 import json

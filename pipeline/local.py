@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -15,7 +15,7 @@ from components.errors import GraftError, InputError, RefusedError
 from components.image_example_gen.quarantine import COUNTS_FILE, QUARANTINE_FILE, Counts
 from components.pusher import served
 from pipeline.config import Config
-from pipeline.history import History, Stage
+from pipeline.history import INTERRUPTED, History, Stage
 from pipeline.lock import run_lock
 from pipeline.noise import quiet
 
@@ -83,40 +83,60 @@ def _run_stages(
 ) -> dict[str, Any]:
     from pipeline import stages
 
-    base = {"run_id": run_id, "log": str(config.logs / f"{run_id}.log"), "report": None}
     if config.metadata_path.is_file():
         History(config.metadata_path).cancel_abandoned()
     _store_configuration(config, run_id)
-    outcome: dict[str, Any] = dict.fromkeys(OUTCOME_KEYS) | {"outcome": FAILED}
+    outcome: dict[str, Any] = dict.fromkeys(OUTCOME_KEYS)
     try:
-        for node in pipeline.nodes:
-            name = node.pipeline_node.node_info.id
-            progress.starting(name)
-            begun = time.time()
-            state = "failed"
-            try:
-                stages.launch(pipeline, node)
-                state = _state(config, run_id, name)
-            finally:
-                progress.ended(name, state, time.time() - begun)
-            if state == "failed":
-                # TFX records inputs that it cannot resolve as a failure without raising.
-                raise RuntimeError(f"{name} could not be started.")
-        outcome = stages.read_outcome(config, _stages(config, run_id))
+        _launch_all(config, pipeline, run_id, progress)
+        outcome |= stages.read_outcome(config, _stages(config, run_id))
     except RefusedError as refusal:
-        outcome |= {
-            "outcome": REFUSED,
-            "refused_by": refusal.refused_by,
-            "reason": str(refusal),
-        }
-    except Exception as error:
-        outcome["reason"] = str(error)
+        outcome |= {"outcome": REFUSED, "refused_by": refusal.refused_by, "reason": str(refusal)}
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        outcome |= {"outcome": INTERRUPTED if stopped else FAILED, "reason": str(error)}
+        # What ended the run, a full disk say, must not be hidden by what it ends here too.
+        with suppress(Exception):
+            _conclude(config, run_id, started, outcome)
         raise
-    finally:
-        summary = base | outcome | _read_data(config, run_id)
-        summary["served"] = _served_folder(config)
-        summary["seconds"] = round(time.time() - started, 1)
-        _store_summary(config, run_id, summary)
+    return _conclude(config, run_id, started, outcome)
+
+
+def _launch_all(config: Config, pipeline: Any, run_id: str, progress: Progress) -> None:
+    from pipeline import stages
+
+    for node in pipeline.nodes:
+        name = node.pipeline_node.node_info.id
+        progress.starting(name)
+        begun = time.time()
+        state = "failed"
+        try:
+            stages.launch(pipeline, node)
+            stage = _stages(config, run_id).get(name)
+            state = stage.state if stage else state
+        finally:
+            progress.ended(name, state, time.time() - begun)
+        if state == "failed":
+            # TFX records inputs that it cannot resolve as a failure without raising.
+            raise RuntimeError(f"{name} could not be started.")
+
+
+def _conclude(
+    config: Config, run_id: str, started: float, outcome: dict[str, Any]
+) -> dict[str, Any]:
+    """Completes and keeps the summary of a run, in the history and beside its configuration."""
+    summary = {
+        "run_id": run_id,
+        **outcome,
+        **_read_data(config, run_id),
+        "served": _served_folder(config),
+        "report": None,
+        "log": str(config.logs / f"{run_id}.log"),
+        "seconds": round(time.time() - started, 1),
+    }
+    (config.reports / run_id / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    if _stages(config, run_id):
+        History(config.metadata_path).write_summary(run_id, summary)
     return summary
 
 
@@ -129,21 +149,10 @@ def _stages(config: Config, run_id: str) -> dict[str, Stage]:
     return {stage.name: stage for stage in history.stages(run_id)}
 
 
-def _state(config: Config, run_id: str, name: str) -> str:
-    stage = _stages(config, run_id).get(name)
-    return stage.state if stage else "ran"
-
-
 def _store_configuration(config: Config, run_id: str) -> None:
     folder = config.reports / run_id
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "configuration.yaml").write_text(config.to_yaml())
-
-
-def _store_summary(config: Config, run_id: str, summary: dict[str, Any]) -> None:
-    (config.reports / run_id / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    if _stages(config, run_id):
-        History(config.metadata_path).write_summary(run_id, summary)
 
 
 def _new_run_id(config: Config) -> str:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
@@ -22,14 +22,17 @@ def quiet(log: Path) -> Iterator[TextIO]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with open(log, "ab") as file, os.fdopen(os.dup(2), "w") as screen:
+    with (
+        open(log, "a", buffering=1, errors="replace") as file,
+        os.fdopen(os.dup(2), "w", errors="replace") as screen,
+    ):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
-            yield screen
+            # The streams of a caller that replaced Python's own are not those descriptors.
+            with redirect_stdout(file), redirect_stderr(file):
+                yield screen
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
             os.dup2(saved[0], 1)
             os.dup2(saved[1], 2)
             os.close(saved[0])

@@ -85,7 +85,7 @@ def run_text(summary: Mapping[str, Any]) -> str:
 def check_text(result: Mapping[str, Any]) -> str:
     """Returns what `graft check` found."""
     splits = list(result["splits"])
-    table = _table("class", *(("images",) + tuple(splits)))
+    table = _table("class", "images", *splits)
     for label, count in result["classes"].items():
         per_split = [str(result["splits"][split].get(label, 0)) for split in splits]
         table.add_row(Text(label), str(count), *per_split)

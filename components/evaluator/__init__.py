@@ -1,1 +1,1 @@
-"""Evaluator: what TFMA measures on the validation split, what the gate asks, and against which model."""
+"""Evaluator: what TFMA measures on validation, what the gate asks, and against which model."""

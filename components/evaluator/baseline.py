@@ -18,8 +18,8 @@ CANDIDATE = "candidate"
 class ServedModelStrategy(resolver.ResolverStrategy):
     """Resolves `model` to the served model, or to none.
 
-    Where the candidate itself is served already, it is compared again with what it replaced, so that
-    the evaluation that let it pass is found in the cache.
+    Where the candidate itself is served already, it is compared again with what it replaced, so
+    that the evaluation that let it pass is found in the cache.
 
     Args:
         push_directory: the folder that TF Serving watches.

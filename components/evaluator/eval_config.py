@@ -22,15 +22,13 @@ def build_eval_config(min_accuracy: float, max_accuracy_drop: float) -> config_p
     accuracy = config_pb2.MetricConfig(
         class_name="SparseCategoricalAccuracy",
         config=f'{{"name": "{ACCURACY}"}}',
-        threshold=config_pb2.MetricThreshold(
-            value_threshold=config_pb2.GenericValueThreshold(
-                lower_bound={"value": min_accuracy - ROUNDING}
-            ),
-            change_threshold=config_pb2.GenericChangeThreshold(
-                direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
-                absolute={"value": -max_accuracy_drop - ROUNDING},
-            ),
-        ),
+        # A plain `threshold` would hold every label's slice to the overall limits.
+        per_slice_thresholds=[
+            config_pb2.PerSliceMetricThreshold(
+                slicing_specs=[config_pb2.SlicingSpec()],
+                threshold=_threshold(min_accuracy, max_accuracy_drop),
+            )
+        ],
     )
     log_loss = config_pb2.MetricConfig(
         class_name="SparseCategoricalCrossentropy", config=f'{{"name": "{LOG_LOSS}"}}'
@@ -43,6 +41,18 @@ def build_eval_config(min_accuracy: float, max_accuracy_drop: float) -> config_p
             config_pb2.SlicingSpec(feature_keys=[features.LABEL]),
         ],
         metrics_specs=[config_pb2.MetricsSpec(metrics=[accuracy, log_loss, count])],
+    )
+
+
+def _threshold(min_accuracy: float, max_accuracy_drop: float) -> config_pb2.MetricThreshold:
+    return config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(
+            lower_bound={"value": min_accuracy - ROUNDING}
+        ),
+        change_threshold=config_pb2.GenericChangeThreshold(
+            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
+            absolute={"value": -max_accuracy_drop - ROUNDING},
+        ),
     )
 
 

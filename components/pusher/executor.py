@@ -17,7 +17,7 @@ UNCHANGED = "unchanged"  # custom property of PushedModel: 1 where the model was
 class Executor(executor.Executor):
     """Pushes the blessed model into `push_destination.filesystem.base_directory`."""
 
-    def Do(  # noqa: N802 - TFX's name
+    def Do(
         self,
         input_dict: dict[str, list[artifact.Artifact]],
         output_dict: dict[str, list[artifact.Artifact]],

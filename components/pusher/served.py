@@ -98,7 +98,7 @@ def push(
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Deletes what a killed push left aside; the run lock keeps other pushes of the pipeline away."""
+    """Deletes what a killed push left aside; the run lock keeps other pushes away."""
     for leftover in directory.glob(f"{ASIDE_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 

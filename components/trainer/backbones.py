@@ -22,8 +22,8 @@ def load_base(base: Mapping[str, Any], size: int) -> keras.Model:
         size: side of the input image, pixels.
 
     Returns:
-        A model from float32 [batch, size, size, 3] to a feature map [batch, height, width, channels]
-        or a vector [batch, width].
+        A model from float32 [batch, size, size, 3] to a feature map [batch, height, width,
+        channels] or a vector [batch, width].
 
     Raises:
         InputError: the file, its input, its output or the weights do not fit or cannot be had.
@@ -67,9 +67,9 @@ def _with_imagenet(build: Any, name: str, size: int) -> keras.Model:
     except Exception as error:
         raise InputError(
             f"Expected the ImageNet weights of {name} to be in Keras's cache or to be reachable. "
-            f"Received: base.weights=imagenet ({_first_line(error)}). On a machine with network run "
-            f"`keras.applications.{name}(include_top=False).save('{name}.keras')`, copy the file "
-            f"here and set base.path to it, or set base.weights to a weights file of {name} "
+            f"Received: base.weights=imagenet ({_first_line(error)}). On a machine with network "
+            f"run `keras.applications.{name}(include_top=False).save('{name}.keras')`, copy the "
+            f"file here and set base.path to it, or set base.weights to a weights file of {name} "
             "without its top."
         ) from error
 

@@ -1,4 +1,4 @@
-"""Reads raw examples back as batches of pixels, label rows and content keys, through Transform's graph."""
+"""Reads raw examples back as batches of pixels, label rows and keys, by Transform's graph."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +26,8 @@ def transformed_batches(
     specification = {key: transform_output.raw_feature_spec()[key] for key in wanted}
     transform_layer = transform_output.transform_features_layer()
 
+    # Converting Keras's and TFT's own code takes seconds, and nothing in it needs it.
+    @tf.autograph.experimental.do_not_convert
     def transform(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         raw = tf.io.parse_example(serialized, specification)
         keys = raw.pop(features.SPLIT_KEY)

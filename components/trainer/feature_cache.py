@@ -35,7 +35,7 @@ class Features:
 
 
 def cache_key(parts: Iterable[str]) -> str:
-    """Returns the digest of all that the features depend on: images, preprocessing, base, pooling."""
+    """Returns the digest of all that the features depend on, such as images, base and pooling."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -81,7 +81,7 @@ def _write(folder: Path, width: int, batches: Iterator[Batch]) -> None:
     all_keys = np.concatenate(keys)
     # Beam does not promise an order of records, and training must not depend on it.
     order = np.argsort(all_keys, kind="stable")
-    unordered = np.memmap(raw, np.float32, "r", shape=(len(order), width))
+    unordered: np.ndarray = np.memmap(raw, np.float32, "r", shape=(len(order), width))
     ordered = np.lib.format.open_memmap(
         folder / "vectors.npy", mode="w+", dtype=np.float32, shape=unordered.shape
     )

@@ -1,11 +1,12 @@
-"""Which training images early stopping watches; the validation split stays unseen by the trainer."""
+"""Which training images early stopping watches; validation stays unseen by the trainer."""
 
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
-SALT = b"watch"  # another hash than the split's, or the watched part would be one edge of the split
+# Another hash than the split's, or the watched part would be one edge of the split.
+SALT = b"watch"
 
 
 def watched(keys: Sequence[bytes], share: float) -> np.ndarray:

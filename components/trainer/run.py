@@ -23,9 +23,9 @@ def run_fn(fn_args: Any) -> None:
     """Trains and exports the classifier.
 
     Args:
-        fn_args: TFX's `FnArgs`: `train_files` are patterns of the training split only; `custom_config` holds
-            the sections `base`, `image`, `head`, `train`, `fine_tune` of the configuration, the
-            digests `base_sha256` and `transform_sha256`, and the folder `cache`.
+        fn_args: TFX's `FnArgs`: `train_files` are patterns of the training split only;
+            `custom_config` holds the sections `base`, `image`, `head`, `train`, `fine_tune` of the
+            configuration, the digests `base_sha256` and `transform_sha256`, and the folder `cache`.
     """
     settings = fn_args.custom_config
     keras.utils.set_random_seed(settings["train"]["seed"])

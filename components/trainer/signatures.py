@@ -51,24 +51,24 @@ class ServingModule(tf.Module):
             features.INDEX_LABELS: self.index_labels.get_concrete_function(examples_input),
         }
 
-    @tf.function
+    @tf.function(autograph=False)
     def serve_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies encoded images, string [batch]."""
         return self._classify(image_bytes)
 
-    @tf.function
+    @tf.function(autograph=False)
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies serialized `tf.Example`s with the feature `image`, string [batch]."""
         return self._classify(
             tf.io.parse_example(examples, self._image_specification)[features.IMAGE]
         )
 
-    @tf.function
+    @tf.function(autograph=False)
     def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the pooled features of the base, float32 [batch, width]."""
         return {"embedding": self.embedder(self._pixels(image_bytes), training=False)}
 
-    @tf.function
+    @tf.function(autograph=False)
     def index_labels(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Looks the label of serialized `tf.Example`s up in the vocabulary, int64 [batch]."""
         label = tf.io.parse_example(examples, self._label_specification)

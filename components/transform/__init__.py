@@ -1,1 +1,1 @@
-"""Transform: one graph that turns a file's bytes into what the base expects, and labels into rows."""
+"""Transform: one graph from a file's bytes to what the base expects, and from labels to rows."""

@@ -28,7 +28,7 @@ def test_300_flowers_on_mobilenet_reach_055(tmp_path):
     arguments = ["init", tmp_path / "photos", "--base", base, "--output", config]
     assert CliRunner().invoke(main, list(map(str, arguments))).exit_code == 0
     result = CliRunner().invoke(main, ["run", str(config), "--json"])
-    summary = json.loads(result.stdout)
+    summary = json.loads(result.stdout)  # one object and nothing else
     assert result.exit_code == 0, summary["reason"]
     assert summary["outcome"] == "pushed"
     assert summary["images"] == {"accepted": 300, "refused": 0, "reasons": {}}

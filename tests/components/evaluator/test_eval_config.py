@@ -5,14 +5,14 @@ import pytest
 
 pytest.importorskip("tensorflow_model_analysis")
 
-from components.evaluator.eval_config import build_eval_config  # noqa: E402
+from components.evaluator.eval_config import build_eval_config
 
 
 def threshold(min_accuracy: float = 0.7, max_accuracy_drop: float = 0.05):
     (metrics,) = build_eval_config(min_accuracy, max_accuracy_drop).metrics_specs
-    gated = [metric for metric in metrics.metrics if metric.HasField("threshold")]
+    gated = [metric for metric in metrics.metrics if metric.per_slice_thresholds]
     assert [metric.class_name for metric in gated] == ["SparseCategoricalAccuracy"]
-    return gated[0].threshold
+    return gated[0].per_slice_thresholds[0].threshold
 
 
 def passes(min_accuracy: float, max_accuracy_drop: float, accuracy: float, served: float) -> bool:
@@ -47,6 +47,17 @@ def test_a_drop_at_the_limit_passes_and_one_beyond_does_not() -> None:
 def test_the_same_accuracy_as_the_served_model_passes_where_no_drop_is_allowed() -> None:
     assert passes(0.0, 0.0, 1 / 3, 1 / 3)
     assert not passes(0.0, 0.0, 0.3333, 0.3334)
+
+
+def test_the_limits_hold_for_all_images_together_and_for_no_label_alone() -> None:
+    import tensorflow_model_analysis as tfma
+
+    accuracy = build_eval_config(0.7, 0.05).metrics_specs[0].metrics[0]
+    assert not accuracy.HasField("threshold")
+    (specification,) = accuracy.per_slice_thresholds[0].slicing_specs
+    limited = tfma.slicer.slicer_lib.SingleSliceSpec(spec=specification)
+    assert limited.is_slice_applicable(())
+    assert not limited.is_slice_applicable((("label", "daisy"),))
 
 
 def test_metrics_are_named_for_people_and_counted() -> None:

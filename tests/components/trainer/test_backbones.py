@@ -139,7 +139,7 @@ def test_unreachable_weights_give_one_error_that_says_how_to_supply_a_file(
 ) -> None:
     def unreachable(**_: Any) -> None:
         # As keras/src/utils/file_utils.py raises it.
-        raise Exception(  # noqa: TRY002
+        raise Exception(
             "URL fetch failure on https://storage/mobilenet_v2.h5: None -- "
             "[Errno -3] Temporary failure in name resolution"
         )

@@ -1,0 +1,231 @@
+"""The served model asked about files, good ones and bad ones together."""
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.errors import InputError
+from pipeline.predict import check_output, find_files, predict, write_rows
+
+
+def save_model(folder: Path, labels: tuple[str, str] = ("blue", "red")) -> None:
+    """Saves a model with the signature of ours that tells blue images from red ones."""
+    import tensorflow as tf
+
+    class Model(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.labels = tf.Variable(list(labels))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+        def classify(self, image_bytes: Any) -> dict[str, Any]:
+            def share_of_red(content: Any) -> Any:
+                image = tf.io.decode_image(content, channels=3, expand_animations=False)
+                sums = tf.reduce_sum(tf.cast(image, tf.float32), axis=[0, 1])
+                return sums[0] / (sums[0] + sums[2])
+
+            red = tf.map_fn(share_of_red, image_bytes, fn_output_signature=tf.float32)
+            probabilities = tf.stack([1 - red, red], axis=1)
+            best = tf.argmax(probabilities, axis=1)
+            return {
+                "label": tf.gather(self.labels, best),
+                "score": tf.reduce_max(probabilities, axis=1),
+                "probabilities": probabilities,
+            }
+
+    model = Model()
+    tf.saved_model.save(model, str(folder), signatures={"serving_default": model.classify})
+
+
+@pytest.fixture(scope="module")
+def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("tensorflow")
+    folder = tmp_path_factory.mktemp("served")
+    save_model(folder / "3", ("wrong", "wrong"))
+    save_model(folder / "20")
+    return folder
+
+
+@pytest.fixture
+def write(tmp_path: Path, encode: Callable[..., bytes]) -> Callable[..., Path]:
+    """Writes an image of one colour, or other content, and returns its path."""
+
+    def write_file(name: str, content: tuple[int, int, int] | bytes) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, tuple):
+            content = encode(np.full((4, 5, 3), content))
+        path.write_bytes(content)
+        return path
+
+    return write_file
+
+
+def test_files_get_the_label_of_the_newest_version_in_their_order(
+    served_folder: Path, write: Callable[..., Path]
+) -> None:
+    files = [write("b.png", (200, 0, 50)), write("a.png", (0, 0, 90))]
+    assert list(predict(served_folder, files)) == [
+        {
+            "path": str(files[0]),
+            "label": "red",
+            "score": 0.8,
+            "probabilities": [0.2, 0.8],
+            "error": None,
+        },
+        {
+            "path": str(files[1]),
+            "label": "blue",
+            "score": 1.0,
+            "probabilities": [1.0, 0.0],
+            "error": None,
+        },
+    ]
+
+
+def test_a_bad_file_gets_its_row_with_the_reason_and_its_neighbours_their_labels(
+    served_folder: Path, write: Callable[..., Path], encode: Callable[..., bytes]
+) -> None:
+    whole = encode(np.random.default_rng(0).integers(0, 256, (40, 40, 3)), "JPEG")
+    files = [
+        write("1.png", (9, 0, 0)),
+        write("2.png", b"this is no image"),
+        write("3.png", b""),
+        write("4.png", (0, 0, 9)),
+        write("5.jpg", whole[: len(whole) // 2]),
+        write("6.png", (9, 0, 0)),
+    ]
+    files.insert(3, files[0].with_name("gone.png"))
+    rows = list(predict(served_folder, files))
+    assert [row["path"] for row in rows] == [str(file) for file in files]
+    assert [row["label"] for row in rows] == ["red", None, None, None, "blue", None, "red"]
+    assert [row["score"] is None for row in rows] == [row["label"] is None for row in rows]
+    assert rows[1]["error"].startswith("not an image that can be decoded: ")
+    assert rows[3]["error"] == "cannot be read: No such file or directory"
+    assert rows[5]["error"].startswith("not an image that can be decoded: ")
+    assert "\n" not in "".join(row["error"] or "" for row in rows)
+
+
+def test_more_files_than_a_batch_all_come_back(
+    served_folder: Path, write: Callable[..., Path]
+) -> None:
+    colours = [(9, 0, 0) if number % 3 else (0, 0, 9) for number in range(70)]
+    files = [write(f"{number}.png", colour) for number, colour in enumerate(colours)]
+    files[40].write_bytes(b"bad")
+    labels = [row["label"] for row in predict(served_folder, files)]
+    expected: list[str | None] = ["red" if colour[0] else "blue" for colour in colours]
+    expected[40] = None
+    assert labels == expected
+
+
+def test_a_pipe_is_not_waited_for(served_folder: Path, write: Callable[..., Path]) -> None:
+    pipe = write("good.png", (9, 0, 0)).with_name("pipe")
+    os.mkfifo(pipe)
+    (row,) = predict(served_folder, [pipe])
+    assert row["error"] == "cannot be read: Not a regular file"
+
+
+def test_a_name_that_is_no_text_is_told_by_its_bytes(
+    served_folder: Path, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = write("good.png", (9, 0, 0))
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
+    file.rename(odd)
+    (row,) = predict(served_folder, [odd])
+    assert (row["path"], row["label"]) == (f"{tmp_path}/\\xff.png", "red")
+    write_rows([row], tmp_path / "out.csv")
+    assert "\\xff.png,red" in (tmp_path / "out.csv").read_text()
+
+
+def test_without_a_served_model_it_is_told_what_to_call(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"served without a version\. Call graft run first"):
+        list(predict(tmp_path / "served", []))
+
+
+def test_a_version_that_cannot_be_loaded_is_told(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    pytest.importorskip("tensorflow")
+    write("served/7/saved_model.pb", b"damaged")
+    with pytest.raises(
+        InputError, match=r"a model that Graft pushed\. Received: .*served/7, which"
+    ):
+        list(predict(tmp_path / "served", [write("a.png", (9, 0, 0))]))
+
+
+def test_a_foreign_model_is_told_with_what_it_lacks(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+    module = tf.Module()
+    function = tf.function(
+        lambda image_bytes: {"label": image_bytes},
+        input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")],
+    )
+    tf.saved_model.save(
+        module,
+        str(tmp_path / "served" / "7"),
+        signatures={"serving_default": function.get_concrete_function()},
+    )
+    with pytest.raises(InputError, match="served/7, without the outputs probabilities, score"):
+        list(predict(tmp_path / "served", []))
+
+
+def test_folders_give_all_files_below_them_in_order(write: Callable[..., Path]) -> None:
+    files = [write(name, b"") for name in ("photos/b/2.png", "photos/b/1.png", "photos/a.txt")]
+    single = write("single.png", b"")
+    found = find_files([single, files[0].parents[1]])
+    assert found == [single, files[2], files[1], files[0]]
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Received: .*gone\.png, which is not there"):
+        find_files([tmp_path / "gone.png"])
+
+
+def test_a_folder_without_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="with no file"):
+        find_files([tmp_path])
+
+
+ROWS = [
+    {
+        "path": "a, b.png",
+        "label": 'grün "x"',
+        "score": 0.75,
+        "probabilities": [0.25, 0.75],
+        "error": None,
+    },
+    {"path": "c.png", "label": None, "score": None, "probabilities": None, "error": "bad"},
+]
+
+
+def test_rows_become_csv(tmp_path: Path) -> None:
+    assert write_rows(iter(ROWS), tmp_path / "out.csv") == 2
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["path", "label", "score", "error"],
+            ["a, b.png", 'grün "x"', "0.75", ""],
+            ["c.png", "", "", "bad"],
+        ]
+
+
+def test_rows_become_json_lines(tmp_path: Path) -> None:
+    assert write_rows(iter(ROWS), tmp_path / "out.jsonl") == 2
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == ROWS
+
+
+def test_another_suffix_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"to end in \.csv or \.jsonl"):
+        write_rows(ROWS, tmp_path / "out.xlsx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="in a folder that exists"):
+        check_output(tmp_path / "gone" / "out.csv")
