@@ -44,7 +44,12 @@ def code_digest(module: str) -> str:
 
     Returns:
         64 hexadecimal digits.
+
+    Raises:
+        ValueError: there is no such module.
     """
+    if not _exists(module, ROOT):
+        raise ValueError(f"Expected a module of {PACKAGE}. Received: module={module}.")
     digest = hashlib.sha256()
     for name in sorted(reachable_modules(module)):
         digest.update(name.encode() + b"\0" + _source(name).read_bytes() + b"\0")

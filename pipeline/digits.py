@@ -8,13 +8,12 @@ Run as `python -m pipeline.digits [FOLDER]`; a second call finds everything ther
 """
 
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from components.atomic import publish, written_aside
 from pipeline.noise import quiet
 
 SEED = 0
@@ -34,17 +33,12 @@ def make_digits(folder: Path) -> None:
     """
     if folder.is_dir():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".digits-", dir=folder.parent))
-    try:
+    with written_aside(folder.parent) as aside:
         images, labels = load_digits()
         write_photos(aside / "photos", images, labels)
         train_base(images, labels).save(aside / "base.keras")
         build_base().save(aside / "random.keras")
-        os.chmod(aside, 0o755)
-        os.rename(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        publish(aside, folder)
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:

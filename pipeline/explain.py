@@ -70,7 +70,7 @@ def _changed_parameters(earlier: Stage, stage: Stage) -> tuple[str, ...]:
     before, now = _comparable(earlier), _comparable(stage)
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if FINGERPRINT in names and not (before.get(FINGERPRINT) and now.get(FINGERPRINT)):
-        pass  # one of the two failed before its outputs were recorded
+        names.remove(FINGERPRINT)  # one of the two failed before its outputs were recorded
     return tuple(_tell_change(name, before.get(name), now.get(name)) for name in names)
 
 

@@ -46,9 +46,14 @@ class Screen:
 def show(as_json: bool, result: Mapping[str, Any], text: Callable[[Any], str]) -> None:
     """Prints a result on standard output, as one JSON object or as text."""
     if as_json:
-        click.echo(json.dumps(result, default=str, allow_nan=False))
+        click.echo(json.dumps(_finite(result)))
     else:
         click.echo(text(result), nl=False)
+
+
+def _finite(result: Mapping[str, Any]) -> Any:
+    """Returns the result with null for NaN and infinity, which JSON does not know."""
+    return json.loads(json.dumps(result, default=str), parse_constant=lambda _: None)
 
 
 def init_text(result: Mapping[str, Any]) -> str:

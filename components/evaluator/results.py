@@ -75,11 +75,3 @@ def verdict_in_words(
     else:
         words += "; no served model to compare with"
     return f"{'Passed' if blessed else 'Refused'}: {words}."
-
-
-def weakest_label(metrics: Metrics) -> tuple[str, float] | None:
-    """Returns the label with the lowest accuracy and that accuracy, or None without slices."""
-    if not metrics.by_label:
-        return None
-    label = min(metrics.by_label, key=lambda name: metrics.by_label[name].get(ACCURACY, 1.0))
-    return label, metrics.by_label[label].get(ACCURACY, 1.0)

@@ -4,15 +4,14 @@ Knows nothing of TFX, so that the command line can ask what is served without im
 """
 
 import json
-import os
 import shutil
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from components.atomic import publish, written_aside
+
 MANIFEST = "graft.json"
-ASIDE_PREFIX = ".graft-"  # TF Serving looks only at names that are numbers
 SAVED_MODEL = "saved_model.pb"
 
 
@@ -81,26 +80,13 @@ def push(
         The manifest of the new version, whose number is above all others even if clocks jump back.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(directory)
-    aside = Path(tempfile.mkdtemp(prefix=ASIDE_PREFIX, dir=directory))
-    try:
-        shutil.copytree(model, aside / "model")
+    with written_aside(directory) as aside:
+        shutil.copytree(model, aside, dirs_exist_ok=True)
         version = _next_version(directory)
         manifest = Manifest(version, model_digest, model_uri, baseline_uri, time.time())
-        (aside / "model" / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
-        _flush(aside / "model")
-        os.rename(aside / "model", directory / str(version))
-        _flush_folder(directory)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        (aside / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
+        publish(aside, directory / str(version))
     return manifest
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Deletes what a killed push left aside; the run lock keeps other pushes away."""
-    for leftover in directory.glob(f"{ASIDE_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _is_version(name: str) -> bool:
@@ -111,19 +97,3 @@ def _is_version(name: str) -> bool:
 def _next_version(directory: Path) -> int:
     numbers = [int(entry.name) for entry in directory.iterdir() if entry.name.isdecimal()]
     return max(int(time.time()), max(numbers, default=0) + 1)
-
-
-def _flush(folder: Path) -> None:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with open(os.path.join(parent, name), "rb") as file:
-                os.fsync(file.fileno())
-        _flush_folder(parent)
-
-
-def _flush_folder(folder: str | Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

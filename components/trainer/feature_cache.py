@@ -5,16 +5,13 @@ the head needs none.
 """
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-ASIDE_PREFIX = ".writing-"
+from components.atomic import publish, written_aside
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -56,16 +53,9 @@ def load_or_extract(
     place = folder / key
     if found := place.is_dir():
         return _load(place), found
-    folder.mkdir(parents=True, exist_ok=True)
-    # A killed run leaves what it was writing; the run lock keeps other runs of the pipeline away.
-    for leftover in folder.glob(f"{ASIDE_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    aside = Path(tempfile.mkdtemp(prefix=ASIDE_PREFIX, dir=folder))
-    try:
+    with written_aside(folder) as aside:
         _write(aside, width, extract())
-        os.rename(aside, place)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        publish(aside, place)
     return _load(place), found
 
 

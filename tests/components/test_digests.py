@@ -54,6 +54,19 @@ def test_a_folders_digest_is_the_same_wherever_and_whenever_it_was_written(tmp_p
     assert folder_digest(tmp_path / "one") == folder_digest(tmp_path / "two")
 
 
+def test_a_folders_digest_does_not_depend_on_the_order_of_its_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write(tmp_path / name, name)
+    digests = set()
+    for names in ("abc", "cab"):
+        listed = [tmp_path / name for name in names]
+        monkeypatch.setattr(Path, "rglob", lambda *_, listed=listed: iter(listed))
+        digests.add(folder_digest(tmp_path))
+    assert len(digests) == 1
+
+
 def test_a_folders_digest_sees_names_places_and_contents(tmp_path: Path) -> None:
     write(tmp_path / "original" / "a", "1")
     write(tmp_path / "content" / "a", "2")

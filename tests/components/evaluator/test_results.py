@@ -8,7 +8,6 @@ from components.evaluator.results import (
     CANDIDATE,
     Metrics,
     verdict_in_words,
-    weakest_label,
 )
 
 LIMITS = {"min_accuracy": 0.6, "max_accuracy_drop": 0.02}
@@ -31,15 +30,6 @@ def test_a_model_below_the_served_one() -> None:
         "Refused: accuracy 0.700 on 1,234 validation photos (at least 0.600 is asked); "
         "the served model reaches 0.800 on the same photos (a drop of up to 0.020 is allowed)."
     )
-
-
-def test_the_weakest_label_is_the_one_with_the_lowest_accuracy() -> None:
-    metrics = Metrics({}, {"a": {"accuracy": 0.9}, "b": {"accuracy": 0.4}, "c": {"accuracy": 0.5}})
-    assert weakest_label(metrics) == ("b", 0.4)
-
-
-def test_without_labels_none_is_the_weakest() -> None:
-    assert weakest_label(Metrics()) is None
 
 
 def test_words_are_found_without_importing_tensorflow() -> None:

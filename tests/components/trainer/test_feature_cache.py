@@ -78,7 +78,7 @@ def test_an_extraction_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_was_writing_is_removed_by_the_next(tmp_path: Path) -> None:
-    leftover = tmp_path / ".writing-abc"
+    leftover = tmp_path / ".graft-abc"
     leftover.mkdir()
     (leftover / "raw.float32").write_bytes(b"half")
     load_or_extract(tmp_path, "key", 2, extraction())
