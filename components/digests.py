@@ -33,7 +33,7 @@ def folder_digest(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
-def code_digest(module: str) -> str:
+def code_digest(module: str, root: Path = ROOT) -> str:
     """Returns a digest of a stage's code: a module, all of ours that it imports, and TFX's version.
 
     Imports are followed through the syntax tree, those inside functions included, so that editing
@@ -41,6 +41,7 @@ def code_digest(module: str) -> str:
 
     Args:
         module: dotted name in `components`, e.g. `"components.transform.preprocessing"`.
+        root: the folder in which `components` lies. Default: this installation's.
 
     Returns:
         64 hexadecimal digits.
@@ -48,18 +49,18 @@ def code_digest(module: str) -> str:
     Raises:
         ValueError: there is no such module.
     """
-    if not _exists(module, ROOT):
+    if not _exists(module, root):
         raise ValueError(f"Expected a module of {PACKAGE}. Received: module={module}.")
     digest = hashlib.sha256()
-    for name in sorted(reachable_modules(module)):
-        digest.update(name.encode() + b"\0" + _source(name).read_bytes() + b"\0")
+    for name in sorted(reachable_modules(module, root)):
+        digest.update(name.encode() + b"\0" + _source(name, root).read_bytes() + b"\0")
     for distribution in VERSIONED:
         digest.update(f"{distribution}=={metadata.version(distribution)}\0".encode())
     return digest.hexdigest()
 
 
 def reachable_modules(module: str, root: Path = ROOT) -> set[str]:
-    """Returns the names of `module` and of all of `components` that it imports, at any depth."""
+    """Returns the names of `module` and of all of `components` that importing it runs."""
     seen: set[str] = set()
     waiting = [module]
     while waiting:
@@ -67,6 +68,7 @@ def reachable_modules(module: str, root: Path = ROOT) -> set[str]:
         if name in seen or not _exists(name, root):
             continue
         seen.add(name)
+        waiting.append(name.rpartition(".")[0])  # a package's __init__ runs before its modules
         waiting.extend(_imported(ast.parse(_source(name, root).read_bytes())))
     return seen
 
@@ -82,10 +84,10 @@ def _imported(tree: ast.AST) -> Iterator[str]:
         yield from (name for name in names if name.split(".")[0] == PACKAGE)
 
 
-def _source(name: str, root: Path = ROOT) -> Path:
+def _source(name: str, root: Path) -> Path:
     path = root.joinpath(*name.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _exists(name: str, root: Path) -> bool:
-    return _source(name, root).is_file()
+    return bool(name) and _source(name, root).is_file()

@@ -92,15 +92,9 @@ def test_modules_that_import_each_other_are_followed_once(tree: Path) -> None:
     assert "components.stage.run" in reachable_modules("components.stage.deep", tree)
 
 
-def test_a_stages_digest_changes_with_a_module_it_reaches_and_no_other(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stages_digest_changes_with_a_module_it_reaches_and_no_other(tree: Path) -> None:
     def digest() -> str:
-        from components import digests
-
-        monkeypatch.setattr(digests._source, "__defaults__", (tree,))
-        monkeypatch.setattr(digests.reachable_modules, "__defaults__", (tree,))
-        return digests.code_digest("components.stage.run")
+        return code_digest("components.stage.run", tree)
 
     before = digest()
     write(tree / "components" / "stage" / "unused.py", "changed = True\n")
@@ -108,6 +102,11 @@ def test_a_stages_digest_changes_with_a_module_it_reaches_and_no_other(
     helper = tree / "components" / "stage" / "helper.py"
     helper.write_text(helper.read_text() + "# one more line\n")
     assert digest() != before
+
+
+def test_a_module_that_is_not_there_has_no_digest() -> None:
+    with pytest.raises(ValueError, match="module=components.nowhere"):
+        code_digest("components.nowhere")
 
 
 def test_a_stages_digest_changes_with_the_version_of_tensorflow(
