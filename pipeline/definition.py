@@ -16,15 +16,17 @@ from components import digests, features
 from components.data_validation.component import DataGate
 from components.data_validation.curated_schema import CuratedSchema
 from components.evaluator.baseline import CANDIDATE, MODEL, ServedModelStrategy
-from components.evaluator.eval_config import build_eval_config
+from components.evaluator.eval_config import Limits, build_eval_config
 from components.image_example_gen.component import ImageExampleGen
 from components.pusher.component import Pusher
 from pipeline.beam_options import SLOTS, VARIABLE
-from pipeline.config import Config
+from pipeline.config import NO_WEIGHTS, Config
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "image_examples.pbtxt"
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
 RUN_FN = "components.trainer.run.run_fn"
+
+TEST_EVALUATOR = "TestEvaluator"
 
 # These look at the outside world (what is served), which no cache key of TFX knows.
 NEVER_CACHED = ("Pusher",)
@@ -109,11 +111,22 @@ def create_pipeline(config: Config) -> pipeline.Pipeline:
         model=trainer.outputs["model"],
         baseline_model=baseline.outputs[MODEL],
         eval_config=build_eval_config(
-            config.evaluate.min_accuracy, config.evaluate.max_accuracy_drop
+            Limits(config.evaluate.min_accuracy, config.evaluate.max_accuracy_drop)
         ),
         schema=schema.outputs["schema"],
         example_splits=[features.VALIDATION],
     )
+    on_test = []
+    if config.data.splits.test is not None:
+        # Without limits TFMA decides nothing: the test split is reported on, never gated on.
+        test_evaluator = Evaluator(
+            examples=example_gen.outputs["examples"],
+            model=trainer.outputs["model"],
+            eval_config=build_eval_config(),
+            schema=schema.outputs["schema"],
+            example_splits=[features.TEST],
+        ).with_id(TEST_EVALUATOR)
+        on_test.append(test_evaluator)
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
@@ -137,6 +150,7 @@ def create_pipeline(config: Config) -> pipeline.Pipeline:
             trainer,
             baseline,
             evaluator,
+            *on_test,
             pusher,
         ],
         enable_cache=True,
@@ -157,6 +171,8 @@ def base_digest(config: Config) -> str:
     weights = base.weights
     if isinstance(weights, Path):
         weights = digests.file_digest(weights)
+    if weights == NO_WEIGHTS:
+        return f"{base.name}:random with seed {config.train.seed}"
     return f"{base.name}:{weights}"
 
 

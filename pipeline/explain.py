@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from components.features import SPLITS
 from pipeline.history import History, Stage
 
 # What a parameter's dotted name means to a person; the rest are names of the configuration.
@@ -13,11 +14,16 @@ MEANINGS = {
     "schema_sha256": "the schema's content",
     "fingerprint": "the photos' content",
 }
-# Where TFMA keeps a limit that the configuration calls by another name.
+# The configuration's names of what TFX and TFMA keep under others.
 METRIC = "eval_config.metrics_specs.0.metrics.0.per_slice_thresholds.0.threshold"
 NAMES = {
     f"{METRIC}.value_threshold.lower_bound": "evaluate.min_accuracy",
     f"{METRIC}.change_threshold.absolute": "the change that evaluate.max_accuracy_drop allows",
+    "source": "data.source",
+    "salt": "data.split_salt",
+    **{name: f"data.{name}" for name in ("max_refused", "max_pixels", "min_size")},
+    **{f"splits.{split}": f"data.splits.{split}" for split in SPLITS},
+    **{f"custom_config.{name}": f"image.{name}" for name in ("size", "resize")},
 }
 FINGERPRINT = "fingerprint"
 DIGEST_LENGTH = 8  # characters shown of a digest

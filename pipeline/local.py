@@ -28,6 +28,7 @@ OUTCOME_KEYS = (
     "model_version",
     "metrics",
     "baseline_metrics",
+    "test_metrics",
     "accuracy_by_label",
 )
 
@@ -51,9 +52,10 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
             standard output and error go into the run's log meanwhile.
 
     Returns:
-        The run's summary: `run_id`, `outcome`, `refused_by`, `reason`, `model_version`, `metrics`,
-        `images`, `classes`, `served` (the served version's folder), `quarantine` (the file that
-        names the refused images, None where there are none), `report`, `log`, `seconds`.
+        The run's summary: `run_id`, `outcome`, `refused_by`, `reason`, `model_version`, `metrics`
+        (on validation), `baseline_metrics`, `test_metrics`, `accuracy_by_label`, `images`,
+        `classes`, `quarantine` (the file that names the refused images, None where there are
+        none), `served` (the served version's folder), `report`, `log`, `seconds`.
 
     Raises:
         InputError: configuration, photos or base cannot work.

@@ -77,6 +77,8 @@ def run_text(summary: Mapping[str, Any]) -> str:
         rows.append(("classes", _classes_text(summary["classes"])))
     if metrics:
         rows.append(("accuracy", _accuracy_text(summary)))
+    if summary.get("test_metrics"):
+        rows.append(("on test", _measured(summary["test_metrics"], "test")))
     rows += [
         ("verdict", summary["reason"]),
         ("served", summary["served"] or "nothing yet"),
@@ -157,12 +159,16 @@ def _classes_text(classes: Mapping[str, int]) -> str:
 
 
 def _accuracy_text(summary: Mapping[str, Any]) -> str:
-    metrics, by_label = summary["metrics"], summary["accuracy_by_label"]
-    text = f"{metrics['accuracy']:.3f} on {metrics['example_count']:,.0f} validation photos"
+    by_label = summary["accuracy_by_label"]
+    text = _measured(summary["metrics"], "validation")
     if by_label:
         weakest = min(by_label, key=lambda label: by_label[label])
         text += f"; weakest class: {weakest} ({by_label[weakest]:.3f})"
     return text
+
+
+def _measured(metrics: Mapping[str, float], split: str) -> str:
+    return f"{metrics['accuracy']:.3f} on {metrics['example_count']:,.0f} {split} photos"
 
 
 def _listing(title: str, lines: Sequence[str]) -> str:

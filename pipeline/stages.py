@@ -17,7 +17,7 @@ from components.evaluator import results
 from components.pusher.executor import UNCHANGED
 from pipeline import beam_options
 from pipeline.config import Config
-from pipeline.definition import NEVER_CACHED, create_pipeline
+from pipeline.definition import NEVER_CACHED, TEST_EVALUATOR, create_pipeline
 from pipeline.history import Stage
 
 
@@ -71,7 +71,7 @@ def read_outcome(config: Config, stages: dict[str, Stage]) -> dict[str, Any]:
 
     Returns:
         `outcome`, `refused_by`, `reason` (the verdict in words), `model_version`, `metrics`,
-        `baseline_metrics`, `accuracy_by_label`.
+        `baseline_metrics`, `test_metrics` (None without a test split), `accuracy_by_label`.
     """
     evaluation = stages["Evaluator"].outputs[standard_component_specs.EVALUATION_KEY][0]
     blessing = stages["Evaluator"].outputs[standard_component_specs.BLESSING_KEY][0]
@@ -87,11 +87,19 @@ def read_outcome(config: Config, stages: dict[str, Stage]) -> dict[str, Any]:
         "model_version": _property(pushed, "pushed_version") or None,
         "metrics": metrics[results.CANDIDATE].overall,
         "baseline_metrics": baseline.overall if baseline else None,
+        "test_metrics": _test_metrics(stages),
         "accuracy_by_label": {
             label: values[results.ACCURACY]
             for label, values in sorted(metrics[results.CANDIDATE].by_label.items())
         },
     }
+
+
+def _test_metrics(stages: dict[str, Stage]) -> dict[str, float] | None:
+    if TEST_EVALUATOR not in stages:
+        return None
+    evaluation = stages[TEST_EVALUATOR].outputs[standard_component_specs.EVALUATION_KEY][0]
+    return results.read_metrics(evaluation.uri)[results.CANDIDATE].overall
 
 
 def _property(artifact: Any, name: str) -> Any:

@@ -89,22 +89,25 @@ class Verdict:
         return cls(tuple(Check(**check) for check in json.loads(text)["checks"]))
 
 
-def judge(counts: Counts, anomalies: Mapping[str, Sequence[str]], limits: GateLimits) -> Verdict:
+def judge(
+    counts: Counts, anomalies: Mapping[str, Sequence[str]] | None, limits: GateLimits
+) -> Verdict:
     """Judges what was ingested.
 
     Args:
         counts: what ingestion found, kept and refused.
-        anomalies: for every split, a sentence for each departure from the schema.
+        anomalies: for every split, a sentence for each departure from the schema; None where the
+            schema was not looked at, which is then no check of the verdict.
         limits: the configured limits.
     """
-    return Verdict(
-        (
-            _check_refused(counts, limits.max_refused),
-            _check_classes(counts),
-            _check_images(counts),
-            _check_schema(anomalies),
-        )
-    )
+    checks = [
+        _check_refused(counts, limits.max_refused),
+        _check_classes(counts),
+        _check_images(counts),
+    ]
+    if anomalies is not None:
+        checks.append(_check_schema(anomalies))
+    return Verdict(tuple(checks))
 
 
 def _check_refused(counts: Counts, limit: float) -> Check:

@@ -1,5 +1,7 @@
 """What TFMA measures and which limits the model gate asks for."""
 
+from dataclasses import dataclass
+
 # The top-level name tfma.EvalConfig is missing in TFMA 0.52, the module below is in both stacks.
 from tensorflow_model_analysis.proto import config_pb2
 
@@ -11,24 +13,31 @@ LOG_LOSS = "log_loss"
 ROUNDING = 1e-6
 
 
-def build_eval_config(min_accuracy: float, max_accuracy_drop: float) -> config_pb2.EvalConfig:
-    """Builds the evaluation: accuracy, log loss and counts, overall and by label.
+@dataclass(frozen=True)
+class Limits:
+    """What the model gate asks.
 
-    Args:
+    Attributes:
         min_accuracy: lowest accuracy that passes, in [0, 1].
         max_accuracy_drop: how far below the served model's accuracy the new one may be, in [0, 1];
             TFMA ignores it where there is no baseline.
+    """
+
+    min_accuracy: float
+    max_accuracy_drop: float
+
+
+def build_eval_config(limits: Limits | None = None) -> config_pb2.EvalConfig:
+    """Builds the evaluation: accuracy, log loss and counts, overall and by label.
+
+    Args:
+        limits: of the model gate. Default: none, so that the model is measured and not judged.
     """
     accuracy = config_pb2.MetricConfig(
         class_name="SparseCategoricalAccuracy",
         config=f'{{"name": "{ACCURACY}"}}',
         # A plain `threshold` would hold every label's slice to the overall limits.
-        per_slice_thresholds=[
-            config_pb2.PerSliceMetricThreshold(
-                slicing_specs=[config_pb2.SlicingSpec()],
-                threshold=_threshold(min_accuracy, max_accuracy_drop),
-            )
-        ],
+        per_slice_thresholds=[_overall_threshold(limits)] if limits else [],
     )
     log_loss = config_pb2.MetricConfig(
         class_name="SparseCategoricalCrossentropy", config=f'{{"name": "{LOG_LOSS}"}}'
@@ -44,14 +53,17 @@ def build_eval_config(min_accuracy: float, max_accuracy_drop: float) -> config_p
     )
 
 
-def _threshold(min_accuracy: float, max_accuracy_drop: float) -> config_pb2.MetricThreshold:
-    return config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(
-            lower_bound={"value": min_accuracy - ROUNDING}
-        ),
-        change_threshold=config_pb2.GenericChangeThreshold(
-            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
-            absolute={"value": -max_accuracy_drop - ROUNDING},
+def _overall_threshold(limits: Limits) -> config_pb2.PerSliceMetricThreshold:
+    return config_pb2.PerSliceMetricThreshold(
+        slicing_specs=[config_pb2.SlicingSpec()],
+        threshold=config_pb2.MetricThreshold(
+            value_threshold=config_pb2.GenericValueThreshold(
+                lower_bound={"value": limits.min_accuracy - ROUNDING}
+            ),
+            change_threshold=config_pb2.GenericChangeThreshold(
+                direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
+                absolute={"value": -limits.max_accuracy_drop - ROUNDING},
+            ),
         ),
     )
 

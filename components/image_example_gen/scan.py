@@ -84,7 +84,7 @@ def scan(
         duplicates=_paths(group for group in copies if len(group) > 1 and not _conflicting(group)),
         conflicts=_paths(group for group in copies if _conflicting(group)),
         leaks=_find_leaks(outcomes),
-        verdict=judge(counts, {}, GateLimits(max_refused)),
+        verdict=judge(counts, None, GateLimits(max_refused)),
     )
 
 

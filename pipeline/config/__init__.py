@@ -7,6 +7,6 @@ between keys and against files, `messages.py` words what is wrong, `loading.py` 
 """
 
 from pipeline.config.loading import load
-from pipeline.config.model import Config, dump_schema, section_of, slug
+from pipeline.config.model import NO_WEIGHTS, Config, dump_schema, section_of, slug
 
-__all__ = ["Config", "dump_schema", "load", "section_of", "slug"]
+__all__ = ["NO_WEIGHTS", "Config", "dump_schema", "load", "section_of", "slug"]

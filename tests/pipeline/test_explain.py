@@ -79,8 +79,8 @@ def test_stages_that_look_outside_say_so(metadata: Any, stage: str, reason: str)
             {"custom_config": json.dumps({"head": {"hidden": [64, 32]}})},
             "head.hidden changed: [128] → [64, 32]",
         ),
-        ({"salt": ""}, {"salt": "again"}, "salt changed: none → again"),
-        ({"max_pixels": 100}, {"max_pixels": 200}, "max_pixels changed: 100 → 200"),
+        ({"salt": ""}, {"salt": "again"}, "data.split_salt changed: none → again"),
+        ({"max_pixels": 100}, {"max_pixels": 200}, "data.max_pixels changed: 100 → 200"),
         ({}, {"added": 1}, "added changed: none → 1"),
         ({"gone": 1}, {}, "gone changed: 1 → none"),
     ],
@@ -109,12 +109,12 @@ def test_changed_limits_are_told_by_the_names_that_the_configuration_has(
     pytest.importorskip("tensorflow_model_analysis")
     from google.protobuf import json_format
 
-    from components.evaluator.eval_config import build_eval_config
+    from components.evaluator.eval_config import Limits, build_eval_config
 
     def parameter(limits: tuple[float, float]) -> dict[str, str]:
         # As tfx/utils/proto_utils.py writes it.
         text = json_format.MessageToJson(
-            build_eval_config(*limits), sort_keys=True, preserving_proto_field_name=True
+            build_eval_config(Limits(*limits)), sort_keys=True, preserving_proto_field_name=True
         )
         return {"eval_config": text}
 

@@ -44,6 +44,11 @@ def test_a_pushed_run_ends_with_what_a_person_wants_to_read() -> None:
     )
 
 
+def test_a_test_split_is_reported_on() -> None:
+    text = present.run_text(summary(test_metrics={"accuracy": 0.75, "example_count": 40.0}))
+    assert "on test         0.750 on 40 test photos\n" in text
+
+
 def test_an_unchanged_run_says_so() -> None:
     text = present.run_text(summary(outcome="unchanged"))
     assert text.startswith("outcome         Unchanged: version 1700000000 is served already.\n")

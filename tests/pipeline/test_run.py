@@ -345,12 +345,32 @@ def write_other_base(path):
     model.save(path)
 
 
-def test_fine_tuning_trains_the_top_layers_and_still_serves(second, config, workshop):
+@pytest.fixture(scope="module")
+def tuned(second, config, workshop):
+    """A run with fine-tuning and a test split."""
+    splits = "data.splits={train: 0.5, validation: 0.3, test: 0.2}"
     status, summary, _ = graft(
-        "run", config, "--set", "fine_tune={layers: 1, epochs: 2}", "--set", PERMISSIVE
+        "run",
+        config,
+        *("--set", "fine_tune={layers: 1, epochs: 2}", "--set", splits, "--set", PERMISSIVE),
     )
-    assert (status, summary["outcome"]) == (0, "pushed")
-    assert len(training_record(workshop)["curves"]["fine_tune"]["loss"]) == 2
+    return {
+        "status": status,
+        "summary": summary,
+        "record": training_record(workshop),
+        "states": states(config),
+    }
+
+
+def test_fine_tuning_trains_the_top_layers_and_still_serves(tuned):
+    assert (tuned["status"], tuned["summary"]["outcome"]) == (0, "pushed")
+    assert len(tuned["record"]["curves"]["fine_tune"]["loss"]) == 2
+
+
+def test_a_test_split_is_reported_on(tuned):
+    assert tuned["states"]["TestEvaluator"] == "ran"
+    assert 5 <= tuned["summary"]["test_metrics"]["example_count"] <= 35
+    assert 0 <= tuned["summary"]["test_metrics"]["accuracy"] <= 1
 
 
 def test_a_worse_model_is_refused_and_the_served_one_stays(second, config, workshop):

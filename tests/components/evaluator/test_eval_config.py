@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("tensorflow_model_analysis")
 
-from components.evaluator.eval_config import build_eval_config
+from components.evaluator.eval_config import Limits, build_eval_config
 
 
 def threshold(min_accuracy: float = 0.7, max_accuracy_drop: float = 0.05):
-    (metrics,) = build_eval_config(min_accuracy, max_accuracy_drop).metrics_specs
+    (metrics,) = build_eval_config(Limits(min_accuracy, max_accuracy_drop)).metrics_specs
     gated = [metric for metric in metrics.metrics if metric.per_slice_thresholds]
     assert [metric.class_name for metric in gated] == ["SparseCategoricalAccuracy"]
     return gated[0].per_slice_thresholds[0].threshold
@@ -52,7 +52,7 @@ def test_the_same_accuracy_as_the_served_model_passes_where_no_drop_is_allowed()
 def test_the_limits_hold_for_all_images_together_and_for_no_label_alone() -> None:
     import tensorflow_model_analysis as tfma
 
-    accuracy = build_eval_config(0.7, 0.05).metrics_specs[0].metrics[0]
+    accuracy = build_eval_config(Limits(0.7, 0.05)).metrics_specs[0].metrics[0]
     assert not accuracy.HasField("threshold")
     (specification,) = accuracy.per_slice_thresholds[0].slicing_specs
     limited = tfma.slicer.slicer_lib.SingleSliceSpec(spec=specification)
@@ -60,8 +60,13 @@ def test_the_limits_hold_for_all_images_together_and_for_no_label_alone() -> Non
     assert not limited.is_slice_applicable((("label", "daisy"),))
 
 
+def test_without_limits_nothing_is_judged() -> None:
+    (metrics,) = build_eval_config().metrics_specs
+    assert not any(one.per_slice_thresholds or one.HasField("threshold") for one in metrics.metrics)
+
+
 def test_metrics_are_named_for_people_and_counted() -> None:
-    (metrics,) = build_eval_config(0.5, 0.0).metrics_specs
+    (metrics,) = build_eval_config(Limits(0.5, 0.0)).metrics_specs
     assert [(metric.class_name, metric.config) for metric in metrics.metrics] == [
         ("SparseCategoricalAccuracy", '{"name": "accuracy"}'),
         ("SparseCategoricalCrossentropy", '{"name": "log_loss"}'),
@@ -70,12 +75,12 @@ def test_metrics_are_named_for_people_and_counted() -> None:
 
 
 def test_all_images_and_each_label_are_measured() -> None:
-    slices = build_eval_config(0.5, 0.0).slicing_specs
+    slices = build_eval_config(Limits(0.5, 0.0)).slicing_specs
     assert [list(one.feature_keys) for one in slices] == [[], ["label"]]
 
 
 def test_the_model_is_asked_by_the_signatures_that_it_has() -> None:
-    (model,) = build_eval_config(0.5, 0.0).model_specs
+    (model,) = build_eval_config(Limits(0.5, 0.0)).model_specs
     assert model.signature_name == "serving_examples"
     assert model.prediction_key == "probabilities"
     assert model.preprocessing_function_names == ["index_labels"]
