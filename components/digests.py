@@ -25,10 +25,16 @@ def file_digest(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def folder_digest(folder: str | Path) -> str:
-    """Returns a digest of all files below a folder: their relative paths and their contents."""
+def folder_digest(folder: str | Path, leaving_out: str = "") -> str:
+    """Returns a digest of all files below a folder: their relative paths and their contents.
+
+    Args:
+        folder: the folder.
+        leaving_out: name of files that do not count. Default: all count.
+    """
     digest = hashlib.sha256()
-    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    for path in sorted(path for path in files if path.name != leaving_out):
         digest.update(f"{path.relative_to(folder)}\0{file_digest(path)}\0".encode())
     return digest.hexdigest()
 

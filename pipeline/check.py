@@ -1,4 +1,4 @@
-"""What `graft check` finds: the data as ingestion and the data gate would see it, without a run."""
+"""What `graft check` finds: folders, and the data as ingestion and the data gate would see it."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from components.image_example_gen.examine import Limits
 from components.image_example_gen.quarantine import path_text
 from components.image_example_gen.scan import scan
 from pipeline.config import Config
+from pipeline.preflight import check_folders
 
 
 def check_data(config: Config) -> dict[str, Any]:
@@ -20,8 +21,9 @@ def check_data(config: Config) -> dict[str, Any]:
         `reason`, `detail`), and groups of paths: `duplicates`, `conflicts`, `leaks`.
 
     Raises:
-        InputError: the source cannot be trained on at all.
+        InputError: the source cannot be trained on at all, or outputs cannot be written.
     """
+    check_folders(config)
     found = scan(
         config.data.source,
         Limits(config.data.max_pixels, config.data.min_size),

@@ -4,7 +4,6 @@ Readable text goes to standard output, progress and logs to standard error; `--j
 object on standard output instead.
 """
 
-import functools
 import json
 import os
 import sys
@@ -22,13 +21,26 @@ TRACEBACK = "GRAFT_TRACEBACK"
 
 
 class Group(click.Group):
-    """Ends with the exit status of our own errors and one message, without a traceback."""
+    """Ends with the exit status of our own errors and one message, without a traceback.
+
+    With `--json` every error is a JSON object on standard output too.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remembers whether JSON is asked for, as a wrong command line must be told in it too."""
+        ctx.obj = {"as_json": "--json" in args}
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; see the class."""
         try:
-            return super().invoke(ctx)
+            with unexpected_told():
+                return super().invoke(ctx)
+        except click.UsageError as error:
+            _tell_as_json(ctx, error.format_message(), error.exit_code)
+            raise
         except GraftError as error:
+            _tell_as_json(ctx, str(error), error.exit_status)
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_status)
         except KeyboardInterrupt:
@@ -65,20 +77,12 @@ def unexpected_told() -> Iterator[None]:
         ) from error
 
 
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the option `--json`, under which an error is a JSON object on standard output too."""
+def _tell_as_json(ctx: click.Context, message: str, exit_status: int) -> None:
+    if ctx.obj["as_json"]:
+        click.echo(json.dumps({"error": message, "exit_status": exit_status}))
 
-    @functools.wraps(command)
-    def told(*arguments: Any, as_json: bool, **options: Any) -> Any:
-        try:
-            with unexpected_told():
-                return command(*arguments, as_json=as_json, **options)
-        except GraftError as error:
-            if as_json:
-                click.echo(json.dumps({"error": str(error), "exit_status": error.exit_status}))
-            raise
 
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(told)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 def configured(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from components.evaluator.results import ROUNDING
 from components.features import SPLITS
 from pipeline.history import History, Stage
 
@@ -25,6 +26,11 @@ NAMES = {
     **{f"splits.{split}": f"data.splits.{split}" for split in SPLITS},
     **{f"custom_config.{name}": f"image.{name}" for name in ("size", "resize")},
 }
+# Why a stage runs again though nothing has changed, by how it ended last time.
+REPEATS = {
+    "failed": "it did not finish last time",
+    "interrupted": "it was interrupted last time",
+}
 FINGERPRINT = "fingerprint"
 DIGEST_LENGTH = 8  # characters shown of a digest
 
@@ -35,7 +41,7 @@ class Explanation:
 
     Attributes:
         stage: id of the TFX node.
-        state: `"ran"`, `"cached"`, `"failed"` or `"interrupted"`.
+        state: `"ran"`, `"cached"`, `"refused"`, `"failed"` or `"interrupted"`.
         reasons: what had changed against the stage's last execution, in words.
         seconds: time that it took.
     """
@@ -48,8 +54,13 @@ class Explanation:
 
 def explain_run(history: History, run_id: str) -> list[Explanation]:
     """Explains every stage of a run, in the order in which they were started."""
+    # A gate that refuses ends its stage as a failure does; only the run's summary tells them apart.
+    refused = history.summary(run_id).get("outcome") == "refused"
+    names = {"failed": "refused"} if refused else {}
     return [
-        Explanation(stage.name, stage.state, _reasons(history, stage), stage.seconds)
+        Explanation(
+            stage.name, names.get(stage.state, stage.state), _reasons(history, stage), stage.seconds
+        )
         for stage in history.stages(run_id)
     ]
 
@@ -65,11 +76,7 @@ def _reasons(history: History, stage: Stage) -> tuple[str, ...]:
     if earlier is None:
         return ("first run",)
     changes = (*_changed_parameters(earlier, stage), *_changed_inputs(earlier, stage))
-    if changes:
-        return changes
-    if earlier.state in ("failed", "interrupted"):
-        return (f"its last execution was {earlier.state}",)
-    return ("its outputs of then are no longer there",)
+    return changes or (REPEATS.get(earlier.state, "what it wrote last time was deleted"),)
 
 
 def _changed_parameters(earlier: Stage, stage: Stage) -> tuple[str, ...]:
@@ -95,12 +102,16 @@ def _tell_change(name: str, before: object, now: object) -> str:
     short = NAMES.get(name, name.removeprefix("custom_config."))
     if name in MEANINGS or short.endswith("sha256"):
         return f"{MEANINGS.get(name, short)} changed ({_shorten(before)} → {_shorten(now)})"
+    if name.startswith(METRIC):
+        before, now = (
+            limit + ROUNDING if isinstance(limit, float) else limit for limit in (before, now)
+        )
     return f"{short} changed: {_shorten(before)} → {_shorten(now)}"
 
 
 def _shorten(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"  # limits carry a margin for rounding
+        return f"{value:.4g}"
     text = "none" if value is None or value == "" else str(value)
     is_digest = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
     return text[:DIGEST_LENGTH] if is_digest else text
@@ -112,4 +123,6 @@ def _changed_inputs(earlier: Stage, stage: Stage) -> tuple[str, ...]:
         for name in earlier.inputs.keys() | stage.inputs.keys()
         if earlier.inputs.get(name) != stage.inputs.get(name)
     )
-    return tuple(f"its input {name} is new" for name in names)
+    return tuple(
+        f"its input {name} is {'new' if name in stage.inputs else 'gone'}" for name in names
+    )

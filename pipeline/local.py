@@ -66,9 +66,10 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
     preflight.check_folders(config)
     with run_lock(config.lock_path):
         started = time.time()
+        _check_metadata(config)
         run_id = _new_run_id(config)
         log = config.logs / f"{run_id}.log"
-        with quiet(log) as screen, _failures_told(log):
+        with quiet(log) as screen, _failures_told(config, log):
             progress = progress_on(screen)
             progress.starting("setup")
             from pipeline import stages
@@ -85,13 +86,13 @@ def _run_stages(
 ) -> dict[str, Any]:
     from pipeline import stages
 
-    if config.metadata_path.is_file():
-        History(config.metadata_path).cancel_abandoned()
     _store_configuration(config, run_id)
     outcome: dict[str, Any] = dict.fromkeys(OUTCOME_KEYS)
+    manifest = served.newest(config.push.directory)
     try:
         _launch_all(config, pipeline, run_id, progress)
-        outcome |= stages.read_outcome(config, _stages(config, run_id))
+        served_version = manifest.version if manifest else None
+        outcome |= stages.read_outcome(config, _stages(config, run_id), served_version)
     except RefusedError as refusal:
         outcome |= {"outcome": REFUSED, "refused_by": refusal.refused_by, "reason": str(refusal)}
     except BaseException as error:
@@ -116,6 +117,12 @@ def _launch_all(config: Config, pipeline: Any, run_id: str, progress: Progress) 
             stages.launch(pipeline, node)
             stage = _stages(config, run_id).get(name)
             state = stage.state if stage else state
+        except RefusedError:
+            state = "refused"
+            raise
+        except KeyboardInterrupt:
+            state = "interrupted"
+            raise
         finally:
             progress.ended(name, state, time.time() - begun)
         if state == "failed":
@@ -140,6 +147,19 @@ def _conclude(
     if _stages(config, run_id):
         History(config.metadata_path).write_summary(run_id, summary)
     return summary
+
+
+def _check_metadata(config: Config) -> None:
+    """Opens the history, or puts aside what belonged to one that is gone.
+
+    A new database counts executions from one again, and stale artifacts under the same numbers
+    would mix with new ones.
+    """
+    if config.metadata_path.is_file() and config.metadata_path.stat().st_size:
+        History(config.metadata_path).cancel_abandoned()
+    elif config.artifacts.is_dir() and any(config.artifacts.iterdir()):
+        aside = datetime.now(timezone.utc).strftime("artifacts-without-metadata-%Y%m%d-%H%M%S")
+        config.artifacts.rename(config.home / aside)
 
 
 def _stages(config: Config, run_id: str) -> dict[str, Stage]:
@@ -168,7 +188,7 @@ def _new_run_id(config: Config) -> str:
 
 
 @contextmanager
-def _failures_told(log: Path) -> Iterator[None]:
+def _failures_told(config: Config, log: Path) -> Iterator[None]:
     """Turns what a library raised into one message that names the log; ours pass as they are."""
     try:
         yield
@@ -180,7 +200,8 @@ def _failures_told(log: Path) -> Iterator[None]:
         if full or "No space left" in str(error):
             raise InputError(
                 f"Expected enough free space for the run. Received: a full disk ({error}). Free "
-                "space or set runtime.root; the next run goes on where this one stopped."
+                f"space below {config.home} and {config.push.directory}; the next run goes on "
+                "where this one stopped."
             ) from error
         lines = str(error).strip().splitlines() or [""]
         raise GraftError(

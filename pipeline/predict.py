@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
-from components.features import PROBABILITIES, SERVE_BYTES
-from components.image_example_gen.quarantine import path_text
-from components.image_example_gen.sources import read_content
+from components.features import SERVE_BYTES
+from components.image_example_gen.decoding import decode_with_tensorflow
+from components.image_example_gen.examine import Limits, examine
+from components.image_example_gen.quarantine import Fault, path_text
+from components.image_example_gen.sources import is_system_name, read_content
 from components.pusher import served
 
 BATCH = 32  # images a call
 COLUMNS = ("path", "label", "score", "error")
+ANSWER = ("label", "score", "labels", "scores")  # outputs of the signature
 OUTPUT_SUFFIXES = (".csv", ".jsonl")
 
 Row = dict[str, Any]
@@ -31,12 +34,17 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
             raise InputError(
                 f"Expected an image or a folder. Received: {path}, which is not there."
             )
-        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        files += _below(path) if path.is_dir() else [path]
     if not files:
         raise InputError(
             f"Expected at least one image. Received: {', '.join(map(str, paths))} with no file."
         )
     return files
+
+
+def _below(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if not is_system_name(path.name))
 
 
 def predict(push_directory: Path, files: Iterable[Path]) -> Iterator[Row]:
@@ -47,8 +55,8 @@ def predict(push_directory: Path, files: Iterable[Path]) -> Iterator[Row]:
         files: the images.
 
     Yields:
-        One row a file, in their order: `path`, `label`, `score` in [0, 1], `probabilities`, and
-        `error`, which is None or the reason why the file got no label.
+        One row a file, in their order: `path`, `label`, `score` in [0, 1], `labels` and `scores`
+        (the best five, best first), and `error`, None or the reason why there is no label.
 
     Raises:
         InputError: no model is served yet, or it is not one of Graft's.
@@ -72,8 +80,8 @@ def _load_classifier(version: Path) -> tuple[Any, Any]:
         model = tf.saved_model.load(str(version))
         classify = model.signatures[SERVE_BYTES]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-        raise _no_classifier(version, f"which cannot be loaded ({error})") from error
-    missing = {"label", "score", PROBABILITIES} - set(classify.structured_outputs)
+        raise _no_classifier(version, f"which cannot be loaded ({_first_line(error)})") from error
+    missing = set(ANSWER) - set(classify.structured_outputs)
     if missing:
         raise _no_classifier(version, f"without the outputs {', '.join(sorted(missing))}")
     return model, classify
@@ -142,7 +150,7 @@ def _classify(classify: Any, files: list[Path]) -> Iterator[Row]:
             answers = dict(zip(readable, _rows(readable, answer), strict=True))
         except tf.errors.OpError as error:
             if len(files) == 1:
-                answers = {files[0]: _refused(files[0], _decoding_error(error))}
+                answers = {files[0]: _refused(files[0], _why(contents[files[0]], error))}
             else:
                 # One file that is no image fails its whole batch, so each is asked alone.
                 for file in readable:
@@ -159,15 +167,14 @@ def _read(file: Path) -> bytes | str:
 
 
 def _rows(files: Sequence[Path], answer: dict[str, Any]) -> Iterator[Row]:
-    labels = answer["label"].numpy()
-    scores = answer["score"].numpy()
-    probabilities = answer["probabilities"].numpy()
-    for file, label, score, row in zip(files, labels, scores, probabilities, strict=True):
+    columns = (answer[key].numpy() for key in ANSWER)
+    for file, label, score, labels, scores in zip(files, *columns, strict=True):
         yield {
             "path": path_text(str(file)),
             "label": label.decode(),
             "score": round(float(score), 6),
-            "probabilities": [round(float(value), 6) for value in row],
+            "labels": [one.decode() for one in labels],
+            "scores": [round(float(one), 6) for one in scores],
             "error": None,
         }
 
@@ -177,12 +184,21 @@ def _refused(file: Path, error: str) -> Row:
         "path": path_text(str(file)),
         "label": None,
         "score": None,
-        "probabilities": None,
+        "labels": None,
+        "scores": None,
         "error": error,
     }
 
 
-def _decoding_error(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if "image" in line.lower()), "")
-    return f"not an image that can be decoded: {told or 'unknown format'}"
+def _why(content: bytes | str, error: Exception) -> str:
+    """Says in the words of ingestion what is wrong with a file that the model could not take."""
+    fault = (
+        examine(content, Limits(), decode_with_tensorflow) if isinstance(content, bytes) else None
+    )
+    if isinstance(fault, Fault):
+        return f"{fault.reason}: {fault.detail}"
+    return f"refused by the model: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

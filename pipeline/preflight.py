@@ -22,7 +22,7 @@ def check_folders(config: Config) -> None:
     _check_writable(config.home, "runtime.root")
     _check_writable(config.push.directory, "push.directory")
     total = sum(candidate.size for candidate in listing.candidates)
-    _check_space(config.home, SPACE_FACTOR * total + SPACE_BASE)
+    _check_space(config.runtime.root, SPACE_FACTOR * total + SPACE_BASE)
 
 
 def check_base(config: Config) -> None:
@@ -40,21 +40,28 @@ def check_base(config: Config) -> None:
 
 
 def _check_writable(folder: Path, key: str) -> None:
+    """Tries to write where the folder stands or will stand, and leaves nothing behind."""
+    existing = _existing(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"\0" * 4096)
     except OSError as error:
         raise InputError(
             f"Expected a folder that can be written. Received: {key}={folder} "
-            f"({error.strerror}). Choose another folder, or mend its permissions or free space."
+            f"({existing}: {error.strerror}). Choose another folder, or mend its permissions or "
+            "free space."
         ) from error
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(_existing(folder)).free
     if free < needed:
         raise InputError(
-            f"Expected about {needed / 1e6:,.0f} MB of free space for this run. Received: "
+            f"Expected about {needed / 1e6:,.0f} MB of free space for a run. Received: "
             f"runtime.root={folder} with {free / 1e6:,.0f} MB. Free space or set runtime.root."
         )
+
+
+def _existing(folder: Path) -> Path:
+    """Returns the folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())

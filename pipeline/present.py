@@ -14,7 +14,7 @@ from rich.text import Text
 
 WIDTH = 100  # characters, where the output is no terminal
 SHOWN = 10  # rows of a listing before the rest is counted
-MARKS = {"ran": "✓", "cached": "=", "failed": "✗", "interrupted": "✗"}
+MARKS = {"ran": "✓", "cached": "=", "refused": "✗", "failed": "✗", "interrupted": "✗"}
 
 
 class Screen:
@@ -32,7 +32,14 @@ class Screen:
         """Shows that a stage has begun."""
         if self._console.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-            self._clock = Progress(*columns, console=self._console, transient=True)
+            # Redirected, what libraries print would come here instead of into the run's log.
+            self._clock = Progress(
+                *columns,
+                console=self._console,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._clock.add_task(stage)
             self._clock.start()
 

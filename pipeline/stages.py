@@ -66,8 +66,15 @@ def launch(pipeline: Any, node: Any) -> None:
     ).launch()
 
 
-def read_outcome(config: Config, stages: dict[str, Stage]) -> dict[str, Any]:
+def read_outcome(
+    config: Config, stages: dict[str, Stage], served_version: int | None
+) -> dict[str, Any]:
     """Says what a finished run came to.
+
+    Args:
+        config: the run's configuration.
+        stages: the run's stages by name.
+        served_version: what was served when the run began; None for nothing.
 
     Returns:
         `outcome`, `refused_by`, `reason` (the verdict in words), `model_version`, `metrics`,
@@ -83,7 +90,9 @@ def read_outcome(config: Config, stages: dict[str, Stage]) -> dict[str, Any]:
     return {
         "outcome": ("unchanged" if unchanged else "pushed") if blessed else "refused",
         "refused_by": None if blessed else "model",
-        "reason": results.verdict_in_words(metrics, config.evaluate.model_dump(), blessed),
+        "reason": results.verdict_in_words(
+            metrics, config.evaluate.model_dump(), blessed, None if unchanged else served_version
+        ),
         "model_version": _property(pushed, "pushed_version") or None,
         "metrics": metrics[results.CANDIDATE].overall,
         "baseline_metrics": baseline.overall if baseline else None,

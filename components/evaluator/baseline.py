@@ -8,7 +8,9 @@ from typing import Any
 
 from tfx.dsl.components.common import resolver
 from tfx.types import artifact
+from tfx.utils import path_utils
 
+from components.digests import folder_digest
 from components.pusher import served
 
 MODEL = "model"
@@ -34,9 +36,16 @@ class ServedModelStrategy(resolver.ResolverStrategy):
         """Returns at most one artifact under `model`; see the class."""
         manifest = served.newest(self._push_directory)
         candidate = input_dict[CANDIDATE]
-        wanted = None
-        if manifest:
-            is_candidate = any(model.uri == manifest.model_uri for model in candidate)
-            wanted = manifest.baseline_uri if is_candidate else manifest.model_uri
-        found = [model for model in input_dict[MODEL] if model.uri == wanted]
+        found: list[artifact.Artifact] = []
+        if manifest and any(_is_served(model, manifest) for model in candidate):
+            found = [model for model in input_dict[MODEL] if model.uri == manifest.baseline_uri]
+        elif manifest:
+            found = [model for model in input_dict[MODEL] if _is_served(model, manifest)]
         return {MODEL: found[:1], CANDIDATE: candidate}
+
+
+def _is_served(model: artifact.Artifact, manifest: served.Manifest) -> bool:
+    """Compares the content too, as another pipeline's model may have stood at the same URI."""
+    if model.uri != manifest.model_uri:
+        return False
+    return folder_digest(path_utils.serving_model_path(model.uri)) == manifest.model_digest

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from tensorflow_model_analysis.proto import config_pb2
 
 from components import features
-from components.evaluator.results import ACCURACY
+from components.evaluator.results import ACCURACY, ROUNDING
 
 LOG_LOSS = "log_loss"
-# TFMA computes accuracy in float32, where 0.7 is less than 0.7.
-ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ACCURACY = "accuracy"
+ROUNDING = 1e-6  # margin of the limits: TFMA computes in float32, where 0.7 is less than 0.7
 EXAMPLE_COUNT = "example_count"
 CANDIDATE = "candidate"
 BASELINE = "baseline"
@@ -48,7 +49,10 @@ def read_metrics(evaluation: str) -> dict[str, Metrics]:
 
 
 def verdict_in_words(
-    metrics: Mapping[str, Metrics], limits: Mapping[str, Any], blessed: bool
+    metrics: Mapping[str, Metrics],
+    limits: Mapping[str, Any],
+    blessed: bool,
+    served_version: int | None = None,
 ) -> str:
     """Says why the model gate decided as it did.
 
@@ -56,6 +60,7 @@ def verdict_in_words(
         metrics: see `read_metrics`.
         limits: `min_accuracy` and `max_accuracy_drop`.
         blessed: what TFMA decided.
+        served_version: what was served when the run began. Default: nothing.
 
     Returns:
         One sentence with every figure beside its limit.
@@ -71,6 +76,11 @@ def verdict_in_words(
         words += (
             f"; the served model reaches {served:.3f} on the same photos "
             f"(a drop of up to {limits['max_accuracy_drop']:.3f} is allowed)"
+        )
+    elif served_version is not None:
+        words += (
+            f"; version {served_version}, which was served, is not in this pipeline's metadata "
+            "and was not compared with"
         )
     else:
         words += "; no served model to compare with"

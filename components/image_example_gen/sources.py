@@ -130,6 +130,11 @@ def check_source(source: str | Path) -> Listing:
     return listing
 
 
+def is_system_name(name: str) -> bool:
+    """Says whether an operating system or a tool leaves files or folders of this name."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
 def content_fingerprint(source: str | Path, listing: Listing) -> str:
     """Returns a fingerprint of a source that changes with its files' names and content only.
 
@@ -203,7 +208,7 @@ def _visit_entry(
 ) -> None:
     name = path.rpartition("/")[2]
     label, _, below = path.partition("/")
-    if name.startswith(".") or name.lower() in SYSTEM_NAMES:
+    if is_system_name(name):
         walk.refuse(path, SYSTEM_FILE, "Left by an operating system or a tool.")
         return
     try:

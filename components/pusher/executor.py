@@ -39,7 +39,8 @@ class Executor(executor.Executor):
         path = self.GetModelPath(input_dict)
         digest = digests.folder_digest(path)
         manifest = served.newest(directory)
-        unchanged = manifest is not None and manifest.model_digest == digest
+        # What is served is looked at file by file: a damaged version is pushed again.
+        unchanged = manifest is not None and served.holds(directory, manifest, digest)
         if manifest is None or not unchanged:
             manifest = served.push(path, directory, digest, *_lineage(input_dict))
         pushed_model.set_int_custom_property(UNCHANGED, int(unchanged))

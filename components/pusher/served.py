@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components.atomic import publish, written_aside
+from components.digests import folder_digest
 
 MANIFEST = "graft.json"
 SAVED_MODEL = "saved_model.pb"
@@ -60,6 +61,12 @@ def newest(directory: str | Path) -> Manifest | None:
         return Manifest(**{**record, "version": found[-1]})
     except (OSError, ValueError, TypeError):
         return Manifest(found[-1], "", "", "", 0.0)
+
+
+def holds(directory: str | Path, manifest: Manifest, model_digest: str) -> bool:
+    """Says whether a served version is, file by file, the model of a digest."""
+    version = Path(directory) / str(manifest.version)
+    return folder_digest(version, leaving_out=MANIFEST) == model_digest
 
 
 def push(

@@ -70,7 +70,8 @@ def inspect_base(path: str | os.PathLike[str]) -> BaseFile:
 
     Raises:
         InputError: no such file; another format; a broken archive; code inside (a Lambda layer,
-            a class that is not of Keras); an input that is not one image of 3 channels.
+            a class that is not of Keras); an input that is not one image of 3 channels; more
+            than one output.
     """
     path = Path(path)
     _check_format(path)
@@ -79,6 +80,7 @@ def inspect_base(path: str | os.PathLike[str]) -> BaseFile:
     for part in _serialized(parts):
         _check_class(path, part)
     shape = _input_shape(path, model)
+    _check_outputs(path, model)
     return BaseFile(path, shape, _name(model) or path.stem, _scales_input(model))
 
 
@@ -232,6 +234,16 @@ def _input_shape(path: Path, model: dict[str, Any]) -> Shape:
     if shape[0] is not None:
         raise _wrong_input(path, f"a fixed batch of {shape[0]} in its input {_shown(shape)}")
     return shape[1], shape[2], 3
+
+
+def _check_outputs(path: Path, model: dict[str, Any]) -> None:
+    outputs = list(_input_names(model["config"].get("output_layers")))
+    if len(outputs) > 1:
+        raise InputError(
+            "Expected a base with one output, a feature map or a vector. Received: "
+            f"base.path={path} with the {len(outputs)} outputs {', '.join(outputs)}. Cut it at its "
+            "last feature map: keras.Model(base.input, base.get_layer(NAME).output)."
+        )
 
 
 def _is_extent(extent: Any) -> bool:

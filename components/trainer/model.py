@@ -80,7 +80,7 @@ def unfreeze_top(base: keras.Model, layers: int) -> int:
 
 
 def fit(
-    model: keras.Model, training: Any, watched: Any, stage: Mapping[str, Any], patience: int
+    model: keras.Model, training: Any, watched: Any, stage: Mapping[str, Any]
 ) -> dict[str, list[float]]:
     """Trains until the watched loss stops falling, and keeps the best weights.
 
@@ -88,8 +88,8 @@ def fit(
         model: what to train.
         training: `(inputs, label_index)` arrays with `batch_size` in `stage`, or a dataset.
         watched: the same, of the images that early stopping watches.
-        stage: `epochs`, `learning_rate` and, for arrays, `batch_size`.
-        patience: epochs without improvement before stopping.
+        stage: `epochs`, `learning_rate`, `patience` (epochs without improvement before stopping)
+            and, for arrays, `batch_size`.
 
     Returns:
         The learning curves, one value an epoch: loss, accuracy, val_loss, val_accuracy.
@@ -103,7 +103,9 @@ def fit(
         metrics=["accuracy"],
     )
     callbacks = [
-        keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True),
+        keras.callbacks.EarlyStopping(
+            "val_loss", patience=stage["patience"], restore_best_weights=True
+        ),
         keras.callbacks.TerminateOnNaN(),
     ]
     arguments = {"epochs": stage["epochs"], "callbacks": callbacks, "verbose": 2}

@@ -13,7 +13,7 @@ import tensorflow_transform as tft
 
 from components import features
 from components.digests import file_digest
-from components.trainer import backbones, dataset, feature_cache, holdout, model, signatures
+from components.trainer import backbones, dataset, early_stopping, feature_cache, model, signatures
 
 EXTRACTION_BATCH = 64  # images; features do not depend on it, memory does
 TRAINING_RECORD = "training.json"  # learning curves and figures, in the model run directory
@@ -38,16 +38,16 @@ def run_fn(fn_args: Any) -> None:
 
     files = _expand(fn_args.train_files)
     cached, from_cache = _features(files, settings, transform_output, embedder, labels)
-    watched = holdout.watched(list(cached.keys), settings["train"]["watch"])
+    watched = early_stopping.watched(list(cached.keys), settings["train"]["watch"])
+    train = _patient(settings["train"], int((~watched).sum()))
     head = model.new_head(embedder.output.shape[-1], len(labels), settings["head"])
-    curves = {"head": _train_head(head, cached, watched, settings["train"])}
+    curves = {"head": _train_head(head, cached, watched, train)}
     classifier = model.join(embedder, head)
     if settings["fine_tune"]["layers"]:
-        batches = dataset.transformed_batches(
-            files, transform_output, settings["train"]["batch_size"]
-        )
+        batches = dataset.transformed_batches(files, transform_output, train["batch_size"])
         watched_keys = [bytes(key) for key in cached.keys[watched]]
-        curves["fine_tune"] = _fine_tune(classifier, base, batches, watched_keys, settings)
+        stage = {**train, **settings["fine_tune"]}
+        curves["fine_tune"] = _fine_tune(classifier, base, batches, watched_keys, stage)
 
     module = signatures.ServingModule(classifier, embedder, transform_output, labels)
     signatures.export(module, fn_args.serving_model_dir)
@@ -57,6 +57,11 @@ def run_fn(fn_args: Any) -> None:
 def _expand(patterns: Sequence[str]) -> list[str]:
     """Returns the files of TFX's patterns, which it leaves to the caller to expand."""
     return sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+
+
+def _patient(train: Mapping[str, Any], images: int) -> dict[str, Any]:
+    patience = early_stopping.patience_in_epochs(train["patience"], images, train["batch_size"])
+    return {**train, "patience": patience}
 
 
 def _features(
@@ -98,7 +103,6 @@ def _train_head(
         (cached.vectors[~watched], cached.label_index[~watched]),
         (cached.vectors[watched], cached.label_index[watched]),
         train,
-        train["patience"],
     )
 
 
@@ -107,20 +111,19 @@ def _fine_tune(
     base: keras.Model,
     batches: Any,
     watched_keys: list[bytes],
-    settings: Mapping[str, Any],
+    stage: Mapping[str, Any],
 ) -> dict[str, list[float]]:
-    train = settings["train"]
     training, watched = (
         dataset.fine_tuning_batches(
-            batches, watched_keys, watch, train["batch_size"], train["seed"]
+            batches, watched_keys, watch, stage["batch_size"], stage["seed"]
         )
         for watch in (False, True)
     )
     classifier.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     loss_before = classifier.evaluate(watched, verbose=0)[0]
     weights_before = classifier.get_weights()
-    model.unfreeze_top(base, settings["fine_tune"]["layers"])
-    curves = model.fit(classifier, training, watched, settings["fine_tune"], train["patience"])
+    model.unfreeze_top(base, stage["layers"])
+    curves = model.fit(classifier, training, watched, stage)
     if min(curves["val_loss"]) > loss_before:
         logging.info("Fine-tuning did not lower the watched loss; the head's stage is kept.")
         classifier.set_weights(weights_before)

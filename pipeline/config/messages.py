@@ -28,7 +28,7 @@ EXPECTED = {
     "base.weights": f"{IMAGENET}, {NO_WEIGHTS} or a weights file (.weights.h5, .h5 or {SUFFIX})",
     "data.split_salt": "text of up to 100 characters",
     "head.hidden": "a list of up to 16 widths, each a whole number from 1 to 65536",
-    "runtime.beam_args": "a list of texts",
+    "runtime.beam_args": "a list of flags, each beginning with --",
 }
 # What a key that must be given may look like.
 EXAMPLES = {
@@ -38,6 +38,7 @@ EXAMPLES = {
     "data.splits.train": "0.8",
     "data.splits.validation": "0.2",
     "base": "{name: MobileNetV2}",
+    "runtime.beam_args": "[--direct_num_workers=1]",
     "push": "{directory: served/flowers}",
     "push.directory": "served/flowers",
 }

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -202,12 +210,16 @@ class Train(_Section):
     batch_size: int = _number("Images in one step", "images", 32, ge=1, le=65_536)
     learning_rate: float = _number("Step size of Adam", "per step", 0.001, gt=0, le=10)
     patience: int = _number(
-        "Epochs without improvement before training stops early", "epochs", 3, ge=0, le=100_000
+        "Epochs without improvement, and not less than 60 steps, before training stops early",
+        "epochs",
+        3,
+        ge=0,
+        le=100_000,
     )
     seed: int = _number("Seed of everything random", "integer", 0, ge=0, le=2**31 - 1)
     watch: float = _number(
-        "Share of train that is carved out for early stopping to watch; the validation split is "
-        "never seen in training",
+        "Share of train that is carved out for early stopping to watch, and at least 30 images or "
+        "a quarter of few; the validation split is never seen in training",
         "share",
         0.1,
         gt=0,
@@ -259,7 +271,7 @@ class Runtime(_Section):
     runner: Literal["local"] = Field(
         "local", description="What runs the stages: local (this machine)."
     )
-    beam_args: tuple[str, ...] = Field(
+    beam_args: tuple[Annotated[str, StringConstraints(pattern="^--")], ...] = Field(
         (),
         strict=False,
         description="Beam flags given as they are, such as [--direct_num_workers=1].",

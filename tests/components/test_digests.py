@@ -124,6 +124,6 @@ def test_transform_reaches_its_image_operations_and_not_the_trainer() -> None:
 
 
 def test_the_trainer_reaches_every_module_that_shapes_the_model() -> None:
-    wanted = ("backbones", "dataset", "feature_cache", "holdout", "model", "signatures")
+    wanted = ("backbones", "dataset", "feature_cache", "early_stopping", "model", "signatures")
     reached = reachable_modules("components.trainer.run")
     assert {f"components.trainer.{name}" for name in wanted} <= reached

@@ -310,7 +310,7 @@ def test_a_full_disk_is_told_before_the_run(config: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     result = graft("run", config, "--json")
     assert result.exit_code == 2
-    assert "free space for this run. Received: runtime.root=" in error(result)["error"]
+    assert "free space for a run. Received: runtime.root=" in error(result)["error"]
 
 
 # --- run: what its outcome does to the exit status ------------------------------------------------
@@ -442,7 +442,8 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> None:
                 "path": str(file),
                 "label": None if bad else "daisy",
                 "score": None if bad else 0.75,
-                "probabilities": None if bad else [0.75, 0.25],
+                "labels": None if bad else ["daisy", "rose"],
+                "scores": None if bad else [0.75, 0.25],
                 "error": "not an image" if bad else None,
             }
 

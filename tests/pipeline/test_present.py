@@ -175,7 +175,7 @@ def test_runs_stand_in_a_table_and_the_served_one_is_marked() -> None:
 
 
 def predicted(path: str, label: str | None, score: float | None, error: str | None) -> dict:
-    return {"path": path, "label": label, "score": score, "probabilities": None, "error": error}
+    return {"path": path, "label": label, "score": score, "error": error}
 
 
 @pytest.mark.parametrize("name", ODD)

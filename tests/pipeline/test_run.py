@@ -3,11 +3,15 @@
 TFX is imported once for all of them: the command is called inside this process.
 """
 
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -276,7 +280,7 @@ def test_predict_labels_files_and_names_the_bad_one(first, config, workshop):
     assert rows[0] == "path,label,score,error"
     assert len(rows) == 1 + PHOTOS + 1
     assert sum(",red," in row for row in rows) >= PHOTOS - 3
-    assert "not an image" in rows[-1]
+    assert "not_an_image" in rows[-1]
 
 
 def test_history_lists_the_runs_and_marks_the_served_one(first, second, config):
@@ -409,6 +413,16 @@ def test_a_bad_file_among_good_ones_is_refused_by_name(config, second, workshop)
     assert [json.loads(line)["path"] for line in lines] == ["red/holiday.jpg"]
 
 
+def test_a_damaged_served_version_is_pushed_again(config, second, workshop):
+    graft("run", config, "--set", PERMISSIVE)
+    before = served_versions(config)
+    (workshop / "served/tiny" / before[-1] / "variables/variables.index").unlink()
+    status, summary, _ = graft("run", config, "--set", PERMISSIVE)
+    assert (status, summary["outcome"]) == (0, "pushed")
+    assert served_versions(config) == [*before, summary["model_version"]]
+    assert states(config)["Trainer"] == "cached"
+
+
 def test_too_many_bad_files_stop_the_run_before_training(config, second, workshop):
     bad = [workshop / f"photos/red/{number}.jpg" for number in range(9)]
     for path in bad:
@@ -419,6 +433,7 @@ def test_too_many_bad_files_stop_the_run_before_training(config, second, worksho
         path.unlink()
     assert (status, summary["outcome"], summary["refused_by"]) == (3, "refused", "data")
     assert "data.max_refused" in summary["reason"]
+    assert states(config)["DataGate"] == "refused"
     assert "Trainer" not in states(config)
     assert len(Path(summary["quarantine"]).read_text().splitlines()) == 9
     assert served_versions(config) == before
@@ -438,24 +453,42 @@ def test_two_runs_at_once_give_one_clear_error(second, config):
 def killed(workshop):
     """A run in a process of its own, killed while it trained."""
     config = write_configuration(workshop, "killed")
-    screen = workshop / "screen.txt"
-    with open(screen, "w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "run", config, "--set", "train.epochs=100000"],
-            stderr=stderr,
-            stdout=subprocess.DEVNULL,
-        )
+    terminal, stderr = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "run", config, "--set", "train.epochs=100000"],
+        stderr=stderr,
+        stdout=stderr,
+    )
+    os.close(stderr)
+    seen = []
+    reader = threading.Thread(target=read_terminal, args=(terminal, seen))
+    reader.start()
     wait_for(workshop / "runs/killed/artifacts/Trainer/model_run", process)
     time.sleep(2)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return {"config": config, "screen": screen.read_text(), "versions": served_versions(config)}
+    reader.join()
+    screen = b"".join(seen).decode()
+    return {"config": config, "screen": screen, "versions": served_versions(config)}
 
 
-def test_the_screen_shows_stages_and_no_noise(killed):
-    lines = [line.split() for line in killed["screen"].splitlines()]
-    assert [line[1] for line in lines] == ["setup", *(s for s in launch_order() if s != "Trainer")]
-    assert {line[2] for line in lines} == {"ran"}
+def read_terminal(terminal, seen):
+    """Collects what a terminal shows until its program has ended."""
+    with contextlib.suppress(OSError):
+        while block := os.read(terminal, 4096):
+            seen.append(block)
+
+
+def test_a_terminal_shows_stages_with_a_clock_and_no_noise(killed):
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", killed["screen"]).split("\n")
+    lines = [line.split() for line in shown if line.strip()]
+    ended = [line for line in lines if line[0] == "✓"]
+    clocks = [line for line in lines if line[0] != "✓"]
+    assert [line[1] for line in ended] == ["setup", *(s for s in launch_order() if s != "Trainer")]
+    assert {line[2] for line in ended} == {"ran"}
+    # Everything else is a spinner, the name of a stage, and its time: nothing that a library says.
+    words = {word for line in clocks for word in line if word.isalpha()}
+    assert {"setup", "Trainer"} <= words <= {"setup", *STAGES}, words
 
 
 def launch_order():
@@ -480,6 +513,21 @@ def test_the_run_after_a_kill_finishes_the_work(killed):
         "interrupted",
         "pushed",
     ]
+
+
+def test_lost_metadata_begin_anew_beside_the_old_artifacts(killed):
+    """Runs last: afterwards nothing of the killed pipeline's history is left."""
+    config = killed["config"]
+    home = config.parent / "runs/killed"
+    served = served_versions(config)[-1]
+    (home / "metadata.db").unlink()
+    status, summary, _ = graft("run", config)
+    assert (status, summary["outcome"]) == (0, "pushed")
+    assert (
+        f"version {served}, which was served, is not in this pipeline's metadata"
+        in (summary["reason"])
+    )
+    assert [path.name[:27] for path in home.glob("artifacts-*")] == ["artifacts-without-metadata-"]
 
 
 def wait_for(path, process, seconds=240):

@@ -7,18 +7,27 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
-FIRST, SECOND, CANDIDATE = (
-    SimpleNamespace(uri=f"artifacts/model/{number}") for number in ("1", "2", "3")
-)
+
+@pytest.fixture(autouse=True)
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three Model artifacts, each with a SavedModel of its own content."""
+    monkeypatch.chdir(tmp_path)
+    for model in (FIRST, SECOND, CANDIDATE):
+        folder = Path(model.uri) / "Format-Serving"
+        folder.mkdir(parents=True)
+        (folder / "saved_model.pb").write_text(model.uri)
+
+
+FIRST, SECOND, CANDIDATE = (SimpleNamespace(uri=f"artifacts/{number}") for number in (1, 2, 3))
 
 
 def push(directory: Path, model: SimpleNamespace, baseline: SimpleNamespace | None) -> None:
+    from components.digests import folder_digest
     from components.pusher import served
 
-    source = directory.parent / "source"
-    source.mkdir(exist_ok=True)
-    (source / "saved_model.pb").write_text(model.uri)
-    served.push(source, directory, model.uri, model.uri, baseline.uri if baseline else "")
+    source = Path(model.uri) / "Format-Serving"
+    digest = folder_digest(source)
+    served.push(source, directory, digest, model.uri, baseline.uri if baseline else "")
 
 
 def resolve(directory: Path, models: list[SimpleNamespace]) -> dict[str, list[SimpleNamespace]]:
@@ -54,6 +63,12 @@ def test_a_candidate_that_was_served_first_has_no_baseline_again(tmp_path: Path)
 
 def test_a_served_model_that_metadata_do_not_know_is_no_baseline(tmp_path: Path) -> None:
     push(tmp_path / "served", SECOND, None)
+    assert resolve(tmp_path / "served", [FIRST, CANDIDATE])["model"] == []
+
+
+def test_another_model_at_the_served_models_place_is_no_baseline(tmp_path: Path) -> None:
+    push(tmp_path / "served", FIRST, None)
+    Path(FIRST.uri, "Format-Serving", "saved_model.pb").write_text("of another history")
     assert resolve(tmp_path / "served", [FIRST, CANDIDATE])["model"] == []
 
 

@@ -38,3 +38,8 @@ def test_words_are_found_without_importing_tensorflow() -> None:
         [sys.executable, "-c", script], capture_output=True, check=True, text=True
     )
     assert told.stdout.strip() == "False"
+
+
+def test_a_served_model_that_was_not_compared_is_named() -> None:
+    words = verdict_in_words({CANDIDATE: overall(0.9)}, LIMITS, True, 7)
+    assert "version 7, which was served, is not in this pipeline's metadata" in words

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from components.pusher.served import Manifest, newest, push, versions
+from components.digests import folder_digest
+from components.pusher.served import Manifest, holds, newest, push, versions
 
 NOW = 1_700_000_000.5
 
@@ -179,3 +180,13 @@ def test_what_is_pushed_can_be_read_by_the_server(
     model.chmod(0o755)
     push(model, directory, "", "", "")
     assert (directory / "1700000000").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_version_holds_a_model_only_while_every_file_is_as_it_was_pushed(
+    model: Path, directory: Path, clock: list[float]
+) -> None:
+    digest = folder_digest(model)
+    manifest = push(model, directory, digest, "", "")
+    assert holds(directory, manifest, digest)
+    (directory / str(manifest.version) / "variables" / "variables.index").write_bytes(b"weighty")
+    assert not holds(directory, manifest, digest)

@@ -64,14 +64,15 @@ def test_a_compiled_file_is_loaded_without_its_optimizer(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("outputs", "shown"), [(("sequence",), "(None, 36, 4)"), (("map", "vector"), "(None, 4)")]
+    ("outputs", "shown"),
+    [(("sequence",), "(None, 36, 4)"), (("map", "vector"), "with the 2 outputs")],
 )
 def test_a_base_without_one_map_or_vector_is_refused(
     tmp_path: Path, outputs: tuple[str, ...], shown: str
 ) -> None:
     saved(tmp_path / "base.keras", *outputs)
     message = refusal(from_file(tmp_path / "base.keras"), 8)
-    assert message.startswith("Expected a base whose one output is a feature map (rank 4)")
+    assert message.startswith("Expected a base w")
     assert shown in message
 
 

@@ -45,7 +45,7 @@ def separable(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stage(**changed: Any) -> dict[str, Any]:
-    return {"epochs": 30, "learning_rate": 0.05, "batch_size": 8, **changed}
+    return {"epochs": 30, "learning_rate": 0.05, "batch_size": 8, "patience": 3, **changed}
 
 
 def test_a_pooled_base_is_frozen() -> None:
@@ -149,14 +149,14 @@ def test_unfrozen_layers_are_trained_in_the_joined_model_and_no_others() -> None
     before = {weight.path: weight.numpy() for weight in base.weights}
     model.unfreeze_top(base, 1)
     data = (pixels(8), np.arange(8) % 2)
-    model.fit(joined, data, data, stage(epochs=1), 3)
+    model.fit(joined, data, data, stage(epochs=1))
     changed = [w.path for w in base.weights if not np.array_equal(before[w.path], w.numpy())]
     assert changed == ["second/kernel", "second/bias"]
 
 
 def test_a_head_learns_what_can_be_told_apart() -> None:
     head = model.new_head(3, 2, {"hidden": [4], "dropout": 0.0})
-    curves = model.fit(head, separable(), separable(10), stage(), 30)
+    curves = model.fit(head, separable(), separable(10), stage(patience=30))
     assert set(curves) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert curves["val_accuracy"][-1] == 1.0
     assert curves["loss"][-1] < 0.2 < curves["loss"][0]
@@ -166,7 +166,7 @@ def test_training_stops_when_the_watched_loss_no_longer_falls_and_keeps_the_best
     vectors, label_index = separable()
     head = model.new_head(3, 2, {"hidden": [], "dropout": 0.0})
     # Watched labels are the wrong way round, so that learning raises the watched loss.
-    curves = model.fit(head, (vectors, label_index), (vectors, 1 - label_index), stage(), 2)
+    curves = model.fit(head, (vectors, label_index), (vectors, 1 - label_index), stage(patience=2))
     best = int(np.argmin(curves["val_loss"]))
     assert len(curves["val_loss"]) == best + 1 + 2
     kept = head.evaluate(vectors, 1 - label_index, verbose=0)[0]
@@ -177,7 +177,7 @@ def test_training_takes_a_dataset_too() -> None:
     tf = pytest.importorskip("tensorflow")
     head = model.new_head(3, 2, {"hidden": [4], "dropout": 0.0})
     training, watched = (tf.data.Dataset.from_tensor_slices(separable(n)).batch(8) for n in (40, 8))
-    curves = model.fit(head, training, watched, {"epochs": 2, "learning_rate": 0.01}, 3)
+    curves = model.fit(head, training, watched, {"epochs": 2, "learning_rate": 0.01, "patience": 3})
     assert len(curves["loss"]) == 2
 
 
@@ -187,11 +187,11 @@ def test_a_training_loss_that_is_not_finite_ends_with_the_epoch_and_the_mend(bad
     head = model.new_head(3, 2, {"hidden": [], "dropout": 0.0})
     broken = np.where(np.arange(40)[:, None] == 0, bad, vectors).astype(np.float32)
     with pytest.raises(GraftError, match=r"nan in epoch 1 with learning_rate=0\.05\. Lower"):
-        model.fit(head, (broken, label_index), separable(8), stage(), 3)
+        model.fit(head, (broken, label_index), separable(8), stage())
 
 
 def test_a_model_that_diverges_in_the_last_step_is_no_model() -> None:
     data = separable(8)
     head = model.new_head(3, 2, {"hidden": [4], "dropout": 0.0})
     with pytest.raises(GraftError, match=r"(nan|inf) in epoch 1 with learning_rate=1e\+30"):
-        model.fit(head, data, data, stage(epochs=1, learning_rate=1e30), 3)
+        model.fit(head, data, data, stage(epochs=1, learning_rate=1e30))

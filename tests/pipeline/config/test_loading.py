@@ -220,7 +220,7 @@ def test_unknown_key_is_told_with_its_line_and_the_nearest_one(
         ("data.source", "5", "a path"),
         ("data", "photos", "a section with source, splits, max_refused, max_pixels, min_size, sp"),
         ("head.hidden", "128", "a list of up to 16 widths, each a whole number from 1 to 65536"),
-        ("runtime.beam_args", "--x=1", "a list of texts"),
+        ("runtime.beam_args", "--x=1", "a list of flags, each beginning with --"),
         ("base.name", "[VGG16]", "the name of a base"),
         ("base.name", "{VGG16: 1}", "the name of a base"),
         ("base.weights", "3", "imagenet, none or a weights file (.weights.h5, .h5 or .keras)"),

@@ -1,11 +1,11 @@
-"""Which training images early stopping watches."""
+"""Which training images early stopping watches, and how long it waits."""
 
 import hashlib
 
 import numpy as np
 import pytest
 
-from components.trainer.holdout import watched
+from components.trainer.early_stopping import patience_in_epochs, watched
 
 KEYS = [hashlib.sha256(bytes([number])).hexdigest().encode() for number in range(20)]
 
@@ -51,8 +51,29 @@ def test_of_two_images_one_is_watched_and_one_trained_on(share: float) -> None:
     assert watched(KEYS[:2], share).tolist() in ([True, False], [False, True])
 
 
-def test_at_least_one_image_is_watched_however_small_the_share() -> None:
-    assert len(chosen(KEYS, 0.0001)) == 1
+def test_of_few_images_a_quarter_is_watched_and_of_more_at_least_thirty() -> None:
+    many = [hashlib.sha256(str(number).encode()).hexdigest().encode() for number in range(1000)]
+    assert len(chosen(KEYS, 0.0001)) == 5
+    assert len(chosen(many[:200], 0.1)) == 30
+    assert len(chosen(many, 0.1)) == 100
+
+
+@pytest.mark.parametrize(
+    ("patience", "images", "batch_size", "epochs"),
+    [
+        (3, 10_000, 32, 3),  # 313 steps an epoch
+        (3, 640, 32, 3),  # 20 steps an epoch: 60 steps
+        (3, 96, 32, 20),  # 3 steps an epoch
+        (3, 97, 32, 15),  # the last, smaller batch is a step too
+        (30, 96, 32, 30),
+        (3, 1, 32, 60),
+        (0, 96, 32, 0),
+    ],
+)
+def test_patience_is_at_least_sixty_steps_unless_there_is_none(
+    patience: int, images: int, batch_size: int, epochs: int
+) -> None:
+    assert patience_in_epochs(patience, images, batch_size) == epochs
 
 
 def test_where_splits_cut_is_not_where_the_watched_are_cut() -> None:
