@@ -35,8 +35,9 @@ format: install ## Mend style and format in place
 	.venv/bin/ruff format .
 
 bench: install ## Run the comparisons in benchmarks/
-	@shopt -s nullglob; for script in benchmarks/*.py; do \
-	  echo "$$script"; .venv/bin/python "$$script"; done
+	@shopt -s nullglob; scripts=(benchmarks/*.py); \
+	[ $${#scripts[@]} -gt 0 ] || echo "no comparisons yet: they come with the features they measure"; \
+	for script in "$${scripts[@]}"; do echo "$$script"; .venv/bin/python "$$script"; done
 
 lock: ## Make requirements.lock again from pyproject.toml (ARGS=--upgrade moves the pins)
 	@scripts/lock.sh $(ARGS)
