@@ -160,9 +160,9 @@ def _images_text(images: Mapping[str, Any]) -> str:
 
 
 def _classes_text(classes: Mapping[str, int]) -> str:
-    shown = [f"{label} {count:,}" for label, count in list(classes.items())[:SHOWN]]
+    shown = [f"{label} ({count:,})" for label, count in list(classes.items())[:SHOWN]]
     rest = [f"{len(classes) - SHOWN:,} more"] if len(classes) > SHOWN else []
-    return f"{len(classes):,}: " + ", ".join(shown + rest)
+    return f"{len(classes):,} in all: " + ", ".join(shown + rest)
 
 
 def _accuracy_text(summary: Mapping[str, Any]) -> str:
