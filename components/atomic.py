@@ -1,10 +1,11 @@
 """Folders that appear whole or not at all, whenever their writer is killed."""
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ASIDE_PREFIX = ".graft-"  # TF Serving looks only at names that are numbers
@@ -14,8 +15,8 @@ ASIDE_PREFIX = ".graft-"  # TF Serving looks only at names that are numbers
 def written_aside(parent: Path) -> Iterator[Path]:
     """Gives a folder to write into, beside where it will stand; `publish` puts it there.
 
-    What an earlier writer left behind when it was killed is removed first, so the caller sees to it
-    (by the run lock) that nobody else writes below `parent`.
+    What earlier writers left behind when they were killed is removed first: a writer that lives
+    holds a lock on its folder.
 
     Args:
         parent: the folder in which the new one will stand; made if missing.
@@ -25,33 +26,67 @@ def written_aside(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     for leftover in parent.glob(f"{ASIDE_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        with suppress(OSError), _locked(leftover, required=True):
+            shutil.rmtree(leftover)
     aside = Path(tempfile.mkdtemp(prefix=ASIDE_PREFIX, dir=parent))
-    # mkdtemp lets nobody else in, but a server that runs as another user must read what is served.
-    aside.chmod(0o755)
-    try:
-        yield aside
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    # A file system without locks must not keep anybody from writing; nothing is removed on it.
+    with _locked(aside, required=False):
+        try:
+            yield aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def publish(aside: Path, place: Path) -> None:
-    """Flushes a folder to disk and renames it to `place`, in the same parent.
+    """Lets everybody read a folder, flushes it to disk and renames it to `place`.
+
+    A server may run as another user. `place` is in the same parent.
 
     Raises:
         OSError: `place` is there already, or the disk is full.
     """
     for parent, _, names in os.walk(aside):
         for name in names:
-            _flush(os.path.join(parent, name))
-        _flush(parent)
+            _flush(os.path.join(parent, name), 0o444)
+        _flush(parent, 0o555)
     os.rename(aside, place)
     _flush(place.parent)
 
 
-def _flush(path: str | Path) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is there whole or, when it fails, as it was before."""
+    aside = path.with_name(f"{ASIDE_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path, required: bool) -> Iterator[None]:
+    """Holds the lock of a folder, which the operating system frees when the process ends.
+
+    Raises:
+        OSError: it is required, and another process holds it or the file system knows no locks.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if required:
+                raise
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flush(path: str | Path, readable: int = 0) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        if readable:
+            os.fchmod(descriptor, os.fstat(descriptor).st_mode | readable)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,6 +1,7 @@
-"""The two ways a run ends that are no failure of the program.
+"""The ends of a command that the user is told in one message; the exit status tells them apart.
 
-Everything else that is raised is a failure (exit status 1) and is logged with its traceback.
+Anything else that is raised is a fault of the program: it goes into the run's log with its
+traceback and is told as a `GraftError`.
 """
 
 

@@ -1,4 +1,4 @@
-"""Beam's flags for the configured runner, kept out of TFX's cache key.
+"""Beam's flags, kept out of TFX's cache key.
 
 TFX hashes a component's Beam flags; as environment placeholders they are always the same text, so
 that another runner or parallelism does not re-run anything.
@@ -22,18 +22,15 @@ LOCAL_RUNNER = (
 )
 
 
-def build_flags(runner: str, beam_args: Sequence[str] = ()) -> list[str]:
-    """Returns Beam's flags for a runner, the user's own last so that they win.
+def build_flags(beam_args: Sequence[str]) -> list[str]:
+    """Returns Beam's flags for this machine, the user's own last so that they win.
 
     Args:
-        runner: `"local"`.
         beam_args: further flags, each of the form `--name=value`.
 
     Raises:
         InputError: there are more flags than placeholders.
     """
-    if runner != "local":
-        raise InputError(f"Expected runtime.runner to be local. Received: runner={runner!r}.")
     flags = [*LOCAL_RUNNER, *beam_args]
     if len(flags) > SLOTS:
         raise InputError(

@@ -44,6 +44,7 @@ class Group(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_status)
         except KeyboardInterrupt:
+            _tell_as_json(ctx, "stopped; the next run goes on where this one stopped", 130)
             click.echo("Stopped. The next run goes on where this one stopped.", err=True)
             ctx.exit(130)
 
@@ -68,6 +69,8 @@ def unexpected_told() -> Iterator[None]:
         yield
     except (GraftError, click.ClickException, click.exceptions.Exit, click.Abort):
         raise
+    except BrokenPipeError:
+        raise  # the reader of a pipe, `head` say, has seen enough; click ends quietly
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from components.atomic import publish, written_aside
+from components.errors import InputError
 from pipeline.noise import quiet
 
 SEED = 0
@@ -91,9 +92,23 @@ def train_base(images: np.ndarray, labels: np.ndarray):  # type: ignore[no-untyp
     return base
 
 
+def main(folder: Path = DEFAULT_FOLDER) -> None:
+    """Makes the data, or ends with status 2 and one line where they cannot be written."""
+    try:
+        with quiet(Path(os.devnull)) as screen:
+            if not folder.is_dir():
+                words = "making the photos of 5-9 and the base trained on 0-4"
+                print(words, file=screen, flush=True)
+            make_digits(folder)
+    except OSError as error:
+        print(
+            f"Error: Expected a folder that can be written. Received: {folder} "
+            f"({error.strerror or error}). Free space, or name another: "
+            "python -m pipeline.digits FOLDER.",
+            file=sys.stderr,
+        )
+        sys.exit(InputError.exit_status)
+
+
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FOLDER
-    with quiet(Path(os.devnull)) as screen:
-        if not target.is_dir():
-            print("making the photos of 5-9 and the base trained on 0-4", file=screen, flush=True)
-        make_digits(target)
+    main(*map(Path, sys.argv[1:2]))

@@ -20,6 +20,8 @@ from pipeline.lock import is_locked
 RUN_TYPE = "pipeline_run"
 NODE_TYPE = "node"
 SUMMARY = "graft_summary"  # JSON, custom property of the run's context
+# What a run came to.
+PUSHED, UNCHANGED, REFUSED, FAILED = "pushed", "unchanged", "refused", "failed"
 RUNNING, INTERRUPTED = "running", "interrupted"
 BOOKKEEPING = frozenset(  # parameters that TFX adds to every execution
     {"component_id", "pipeline_name", "pipeline_root", "run_id", "state", "checksum_md5"}
@@ -132,8 +134,8 @@ class History:
         context.custom_properties[SUMMARY].string_value = json.dumps(summary)
         self._store.put_contexts([context])
 
-    def cancel_abandoned(self) -> int:
-        """Marks executions that a killed run left as running; returns how many there were.
+    def cancel_abandoned(self) -> list[tuple[str, int]]:
+        """Marks executions that a killed run left as running; returns their stages and numbers.
 
         Only for the holder of the run lock, for whom every other run is over.
         """
@@ -146,7 +148,7 @@ class History:
             execution.last_known_state = State.CANCELED
         if left:
             self._store.put_executions(left)
-        return len(left)
+        return [(_node_id(self._store, execution), execution.id) for execution in left]
 
     def _run(self, run_id: str) -> mlmd.Context:
         context = self._store.get_context_by_type_and_name(RUN_TYPE, run_id)

@@ -19,9 +19,10 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel
 
+from components.atomic import write_text
 from components.bases import BASES, NONE, RESCALE_1_1, nearest_base
 from components.errors import InputError
-from components.image_example_gen.sources import Listing, check_source
+from components.image_example_gen.sources import Listing, check_source, why_missing
 from components.trainer.base_file import SUFFIX, BaseFile, check_fits, inspect_base
 from pipeline.config import Config, load, section_of, slug
 
@@ -100,9 +101,10 @@ def look(photos: Path) -> Photos:
         InputError: no such folder, no folder at all, empty, without class folders, with one class
             only, or a class with fewer than two files.
     """
-    if not photos.exists():
+    missing = why_missing(photos)
+    if missing:
         raise InputError(
-            f"Expected a folder of class folders. Received: PHOTOS={photos}, which does not exist. "
+            f"Expected a folder of class folders. Received: PHOTOS={photos}, which {missing}. "
             "Correct the path."
         )
     _check_nesting(photos)
@@ -188,7 +190,7 @@ def _base_keys(base: str, folder: Path, seen: Photos) -> tuple[dict[str, Any], d
             "base.weights": "Keras downloads imagenet once; without network give a file.",
             "image.size": f"{base} takes {size}x{size} if nothing is given.{typical}",
         }
-    if not base.endswith(MODEL_SUFFIXES) and not Path(base).exists():
+    if not base.endswith(MODEL_SUFFIXES) and not os.path.exists(base):
         near = nearest_base(base)
         raise InputError(
             f"Expected the name of a base or a {SUFFIX} file. Received: --base {base}. "
@@ -274,7 +276,7 @@ def _check_nesting(photos: Path) -> None:
 
 
 def _check_output(output: Path, photos: Path) -> None:
-    if output.exists():
+    if os.path.exists(output):
         raise InputError(
             f"Expected a new file. Received: {output}, which exists and is never overwritten. "
             "Choose another by --output FILE."
@@ -288,15 +290,16 @@ def _check_output(output: Path, photos: Path) -> None:
 
 def _write(output: Path, text: str) -> None:
     try:
-        with open(output, "x", encoding="utf-8") as file:
-            file.write(text)
+        output.touch(exist_ok=False)  # takes the name, so that nobody's file is overwritten
+        try:
+            write_text(output, text)
+            load(output)
+        except BaseException:
+            output.unlink()
+            raise
     except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise InputError(
-            f"Expected a file that can be written. Received: {output} ({error}). "
-            "Choose another by --output FILE."
+            f"Expected a file that can be written. Received: {output} ({why}). "
+            "Make its folder first, or choose another by --output FILE."
         ) from error
-    try:
-        load(output)
-    except InputError:
-        output.unlink()
-        raise

@@ -7,20 +7,20 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from components.atomic import write_text
 from components.errors import GraftError, InputError, RefusedError
 from components.image_example_gen.quarantine import COUNTS_FILE, QUARANTINE_FILE, Counts
 from components.pusher import served
 from pipeline.config import Config
-from pipeline.history import INTERRUPTED, History, Stage
+from pipeline.history import FAILED, INTERRUPTED, REFUSED, History, Stage
 from pipeline.lock import run_lock
 from pipeline.noise import quiet
 
-PUSHED, REFUSED, UNCHANGED = "pushed", "refused", "unchanged"
-FAILED = "failed"
 OUTCOME_KEYS = (
     "outcome",
     "refused_by",
@@ -71,13 +71,13 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
         log = config.logs / f"{run_id}.log"
         with quiet(log) as screen, _failures_told(config, log):
             progress = progress_on(screen)
-            progress.starting("setup")
-            from pipeline import stages
+            with _shown(progress, "setup") as shown:
+                from pipeline import stages
 
-            stages.send_logs(log)
-            preflight.check_base(config)
-            pipeline = stages.compile_pipeline(config, run_id)
-            progress.ended("setup", "ran", time.time() - started)
+                stages.send_logs(log)
+                preflight.check_base(config)
+                pipeline = stages.compile_pipeline(config, run_id)
+                shown.state = "ran"
             return _run_stages(config, pipeline, run_id, started, progress)
 
 
@@ -91,8 +91,7 @@ def _run_stages(
     manifest = served.newest(config.push.directory)
     try:
         _launch_all(config, pipeline, run_id, progress)
-        served_version = manifest.version if manifest else None
-        outcome |= stages.read_outcome(config, _stages(config, run_id), served_version)
+        outcome |= stages.read_outcome(config, _stages(config, run_id), manifest)
     except RefusedError as refusal:
         outcome |= {"outcome": REFUSED, "refused_by": refusal.refused_by, "reason": str(refusal)}
     except BaseException as error:
@@ -110,24 +109,32 @@ def _launch_all(config: Config, pipeline: Any, run_id: str, progress: Progress) 
 
     for node in pipeline.nodes:
         name = node.pipeline_node.node_info.id
-        progress.starting(name)
-        begun = time.time()
-        state = "failed"
-        try:
+        with _shown(progress, name) as shown:
             stages.launch(pipeline, node)
             stage = _stages(config, run_id).get(name)
-            state = stage.state if stage else state
-        except RefusedError:
-            state = "refused"
-            raise
-        except KeyboardInterrupt:
-            state = "interrupted"
-            raise
-        finally:
-            progress.ended(name, state, time.time() - begun)
-        if state == "failed":
-            # TFX records inputs that it cannot resolve as a failure without raising.
-            raise RuntimeError(f"{name} could not be started.")
+            if stage is None or stage.state == FAILED:
+                # TFX records inputs that it cannot resolve as a failure without raising.
+                raise RuntimeError(f"{name} could not be started.")
+            shown.state = stage.state
+
+
+@dataclass
+class _Shown:
+    state: str = FAILED
+
+
+@contextmanager
+def _shown(progress: Progress, stage: str) -> Iterator[_Shown]:
+    """Tells that a stage starts and, however that comes about, that it has ended."""
+    shown, begun = _Shown(), time.time()
+    progress.starting(stage)
+    try:
+        yield shown
+    except (RefusedError, KeyboardInterrupt) as error:
+        shown.state = REFUSED if isinstance(error, RefusedError) else INTERRUPTED
+        raise
+    finally:
+        progress.ended(stage, shown.state, time.time() - begun)
 
 
 def _conclude(
@@ -143,20 +150,22 @@ def _conclude(
         "log": str(config.logs / f"{run_id}.log"),
         "seconds": round(time.time() - started, 1),
     }
-    (config.reports / run_id / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_text(config.reports / run_id / "summary.json", json.dumps(summary, indent=1) + "\n")
     if _stages(config, run_id):
         History(config.metadata_path).write_summary(run_id, summary)
     return summary
 
 
 def _check_metadata(config: Config) -> None:
-    """Opens the history, or puts aside what belonged to one that is gone.
+    """Clears up after killed runs, or puts aside what belonged to a history that is gone.
 
     A new database counts executions from one again, and stale artifacts under the same numbers
     would mix with new ones.
     """
     if config.metadata_path.is_file() and config.metadata_path.stat().st_size:
-        History(config.metadata_path).cancel_abandoned()
+        for stage, execution in History(config.metadata_path).cancel_abandoned():
+            for half_written in config.artifacts.glob(f"{stage}/*/{execution}"):
+                shutil.rmtree(half_written, ignore_errors=True)
     elif config.artifacts.is_dir() and any(config.artifacts.iterdir()):
         aside = datetime.now(timezone.utc).strftime("artifacts-without-metadata-%Y%m%d-%H%M%S")
         config.artifacts.rename(config.home / aside)
@@ -174,7 +183,7 @@ def _stages(config: Config, run_id: str) -> dict[str, Stage]:
 def _store_configuration(config: Config, run_id: str) -> None:
     folder = config.reports / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "configuration.yaml").write_text(config.to_yaml())
+    write_text(folder / "configuration.yaml", config.to_yaml())
 
 
 def _new_run_id(config: Config) -> str:
@@ -220,18 +229,9 @@ def _read_data(config: Config, run_id: str) -> dict[str, Any]:
     quarantine = config.quarantine / f"{run_id}.jsonl"
     config.quarantine.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / QUARANTINE_FILE, quarantine)
-    by_label = {
-        label: sum(labels.get(label, 0) for labels in counts.splits.values())
-        for labels in counts.splits.values()
-        for label in labels
-    }
     return {
-        "images": {
-            "accepted": counts.accepted,
-            "refused": counts.refused,
-            "reasons": dict(counts.reasons),
-        },
-        "classes": dict(sorted(by_label.items())),
+        "images": counts.summary(),
+        "classes": counts.totals,
         "quarantine": str(quarantine) if counts.reasons else None,
     }
 

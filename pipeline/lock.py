@@ -6,8 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from components.errors import GraftError
+
+ATTEMPTS, PAUSE = 5, 0.2  # seconds
 
 
 @contextmanager
@@ -22,18 +25,27 @@ def run_lock(path: Path) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _acquire(file):
             file.seek(0)
             raise GraftError(
                 f"Expected no other run of this pipeline. Received: {path} is held by "
                 f"{file.read().strip() or 'another process'}. Wait for it to end, or end it."
-            ) from error
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         file.flush()
         yield
+
+
+def _acquire(file: IO[str]) -> bool:
+    """Tries for about a second, as `is_locked` holds the lock for a moment too."""
+    for attempt in range(ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(PAUSE if attempt < ATTEMPTS - 1 else 0)
+    return False
 
 
 def is_locked(path: Path) -> bool:

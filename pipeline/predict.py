@@ -1,17 +1,24 @@
 """Asks the served model about files, as TF Serving would answer."""
 
 import csv
+import errno
+import io
 import json
+import os
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from components.atomic import write_text
 from components.errors import InputError
 from components.features import SERVE_BYTES
 from components.image_example_gen.decoding import decode_with_tensorflow
 from components.image_example_gen.examine import Limits, examine
 from components.image_example_gen.quarantine import Fault, path_text
-from components.image_example_gen.sources import is_system_name, read_content
+from components.image_example_gen.sources import is_system_name, read_content, why_missing
 from components.pusher import served
 
 BATCH = 32  # images a call
@@ -25,16 +32,20 @@ Row = dict[str, Any]
 def find_files(paths: Sequence[Path]) -> list[Path]:
     """Returns the files, and all files below the folders, sorted within each folder.
 
+    Whatever cannot be read is among them, so that `predict` tells why.
+
     Raises:
-        InputError: a path does not exist, or there is no file at all.
+        InputError: a path does not exist or may not be read, or there is no file at all.
     """
     files: list[Path] = []
     for path in paths:
-        if not path.exists():
+        missing = why_missing(path)
+        if missing:
             raise InputError(
-                f"Expected an image or a folder. Received: {path}, which is not there."
+                f"Expected an image or a folder. Received: {path}, which {missing}. "
+                "Correct the path."
             )
-        files += _below(path) if path.is_dir() else [path]
+        files += _below(path) if os.path.isdir(path) else [path]
     if not files:
         raise InputError(
             f"Expected at least one image. Received: {', '.join(map(str, paths))} with no file."
@@ -43,8 +54,15 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not is_system_name(path.name))
+    found: list[Path] = []
+
+    def keep(error: OSError) -> None:
+        """Gives a folder that cannot be read its row with the reason, as a file gets one."""
+        found.append(Path(error.filename))
+
+    for parent, _, names in os.walk(folder, onerror=keep):
+        found += [Path(parent, name) for name in names if not is_system_name(name)]
+    return sorted(found)
 
 
 def predict(push_directory: Path, files: Iterable[Path]) -> Iterator[Row]:
@@ -94,37 +112,55 @@ def _no_classifier(version: Path, received: str) -> InputError:
     )
 
 
-def write_rows(rows: Iterable[Row], output: Path) -> int:
-    """Writes rows as CSV or JSON lines, by the file's suffix; returns how many.
+def write_rows(rows: Iterable[Row], output: Path) -> None:
+    """Writes rows as CSV or JSON lines, by the file's suffix; the file is there whole or not.
 
     Raises:
-        InputError: another suffix.
+        InputError: another suffix, or the file cannot be written.
     """
     check_output(output)
-    count = 0
-    with open(output, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        if output.suffix == ".csv":
-            writer.writerow(COLUMNS)
-        for row in rows:
-            if output.suffix == ".csv":
-                writer.writerow([row[column] for column in COLUMNS])
-            else:
-                file.write(json.dumps(row) + "\n")
-            count += 1
-    return count
+    text = io.StringIO(newline="")
+    if output.suffix == ".csv":
+        writer = csv.writer(text)
+        writer.writerow(COLUMNS)
+        writer.writerows([row[column] for column in COLUMNS] for row in rows)
+    else:
+        text.writelines(json.dumps(row) + "\n" for row in rows)
+    with _failures_told(output):
+        write_text(output, text.getvalue())
 
 
 def check_output(output: Path) -> None:
-    """Raises InputError unless predictions can be written to a file of this name."""
+    """Tries to write where predictions will be written, and leaves nothing behind.
+
+    Raises:
+        InputError: the name, the folder or the disk cannot take them.
+    """
     if output.suffix not in OUTPUT_SUFFIXES:
         raise InputError(
             f"Expected --output to end in {' or '.join(OUTPUT_SUFFIXES)}. Received: {output}."
         )
-    if not output.absolute().parent.is_dir():
+    folder = output.absolute().parent
+    if not os.path.isdir(folder):
         raise InputError(
             f"Expected --output in a folder that exists. Received: {output}. Make its folder first."
         )
+    with _failures_told(output):
+        if os.path.isdir(output):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4096)
+
+
+@contextmanager
+def _failures_told(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"Expected --output to be a file that can be written. Received: {output} "
+            f"({error.strerror}). Choose another, or mend its folder's permissions or free space."
+        ) from error
 
 
 def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
@@ -192,11 +228,11 @@ def _refused(file: Path, error: str) -> Row:
 
 def _why(content: bytes | str, error: Exception) -> str:
     """Says in the words of ingestion what is wrong with a file that the model could not take."""
-    fault = (
-        examine(content, Limits(), decode_with_tensorflow) if isinstance(content, bytes) else None
-    )
-    if isinstance(fault, Fault):
-        return f"{fault.reason}: {fault.detail}"
+    if isinstance(content, bytes):
+        # A served model takes any size.
+        fault = examine(content, Limits(sys.maxsize, 1), decode_with_tensorflow)
+        if isinstance(fault, Fault):
+            return f"{fault.reason}: {fault.detail}"
     return f"refused by the model: {_first_line(error)}"
 
 

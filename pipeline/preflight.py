@@ -1,5 +1,6 @@
 """What can be known to fail before the first stage runs: folders, disk, photos and base."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,7 +23,9 @@ def check_folders(config: Config) -> None:
     _check_writable(config.home, "runtime.root")
     _check_writable(config.push.directory, "push.directory")
     total = sum(candidate.size for candidate in listing.candidates)
-    _check_space(config.runtime.root, SPACE_FACTOR * total + SPACE_BASE)
+    if not config.metadata_path.is_file():
+        # A later run may need next to nothing, as a stage that is cached writes nothing.
+        _check_space(config.runtime.root, SPACE_FACTOR * total + SPACE_BASE)
 
 
 def check_base(config: Config) -> None:
@@ -64,4 +67,4 @@ def _check_space(folder: Path, needed: int) -> None:
 
 def _existing(folder: Path) -> Path:
     """Returns the folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))

@@ -154,9 +154,9 @@ def predict_text(result: Mapping[str, Any]) -> str:
 
 def _images_text(images: Mapping[str, Any]) -> str:
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(images["reasons"].items()))
-    return f"{images['accepted']:,} accepted, {images['refused']:,} refused" + (
-        f" ({reasons})" if reasons else ""
-    )
+    text = f"{images['accepted']:,} accepted, {images['refused']:,} refused"
+    text += f" ({reasons})" if reasons else ""
+    return text + (f", {images['ignored']:,} ignored" if images["ignored"] else "")
 
 
 def _classes_text(classes: Mapping[str, int]) -> str:

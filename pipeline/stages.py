@@ -14,11 +14,12 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.types import standard_component_specs
 
 from components.evaluator import results
-from components.pusher.executor import UNCHANGED
+from components.pusher.executor import PUSHED_ALREADY
+from components.pusher.served import Manifest
 from pipeline import beam_options
 from pipeline.config import Config
 from pipeline.definition import NEVER_CACHED, TEST_EVALUATOR, create_pipeline
-from pipeline.history import Stage
+from pipeline.history import PUSHED, REFUSED, UNCHANGED, Stage
 
 
 def send_logs(log: Path) -> None:
@@ -35,7 +36,7 @@ def send_logs(log: Path) -> None:
 
 def compile_pipeline(config: Config, run_id: str) -> Any:
     """Returns TFX's intermediate representation of the pipeline, ready to launch as `run_id`."""
-    flags = beam_options.build_flags(config.runtime.runner, config.runtime.beam_args)
+    flags = beam_options.build_flags(config.runtime.beam_args)
     beam_options.export_flags(flags)
     representation = compiler.Compiler().compile(create_pipeline(config))
     runtime_parameter_utils.substitute_runtime_parameter(
@@ -67,31 +68,31 @@ def launch(pipeline: Any, node: Any) -> None:
 
 
 def read_outcome(
-    config: Config, stages: dict[str, Stage], served_version: int | None
+    config: Config, stages: dict[str, Stage], served_before: Manifest | None
 ) -> dict[str, Any]:
     """Says what a finished run came to.
 
     Args:
         config: the run's configuration.
         stages: the run's stages by name.
-        served_version: what was served when the run began; None for nothing.
+        served_before: what was served when the run began; None for nothing.
 
     Returns:
         `outcome`, `refused_by`, `reason` (the verdict in words), `model_version`, `metrics`,
-        `baseline_metrics`, `test_metrics` (None without a test split), `accuracy_by_label`.
+        `baseline_metrics`, `test_metrics` (None without test photos), `accuracy_by_label`.
     """
     evaluation = stages["Evaluator"].outputs[standard_component_specs.EVALUATION_KEY][0]
     blessing = stages["Evaluator"].outputs[standard_component_specs.BLESSING_KEY][0]
     blessed = _property(blessing, evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
     metrics = results.read_metrics(evaluation.uri)
     pushed = stages["Pusher"].outputs[standard_component_specs.PUSHED_MODEL_KEY][0]
-    unchanged = _property(pushed, UNCHANGED) == 1
+    accepted = UNCHANGED if _property(pushed, PUSHED_ALREADY) == 1 else PUSHED
     baseline = metrics.get(results.BASELINE)
     return {
-        "outcome": ("unchanged" if unchanged else "pushed") if blessed else "refused",
+        "outcome": accepted if blessed else REFUSED,
         "refused_by": None if blessed else "model",
         "reason": results.verdict_in_words(
-            metrics, config.evaluate.model_dump(), blessed, None if unchanged else served_version
+            metrics, config.evaluate.model_dump(), blessed, _uncompared(stages, served_before)
         ),
         "model_version": _property(pushed, "pushed_version") or None,
         "metrics": metrics[results.CANDIDATE].overall,
@@ -104,11 +105,21 @@ def read_outcome(
     }
 
 
+def _uncompared(stages: dict[str, Stage], served_before: Manifest | None) -> int | None:
+    """Returns the version that was served, unless it is the candidate itself."""
+    candidate = stages["Trainer"].outputs[standard_component_specs.MODEL_KEY][0]
+    if served_before is None or served_before.model_uri == candidate.uri:
+        return None
+    return served_before.version
+
+
 def _test_metrics(stages: dict[str, Stage]) -> dict[str, float] | None:
     if TEST_EVALUATOR not in stages:
         return None
     evaluation = stages[TEST_EVALUATOR].outputs[standard_component_specs.EVALUATION_KEY][0]
-    return results.read_metrics(evaluation.uri)[results.CANDIDATE].overall
+    # Of a split that is so small that it got no photo, TFMA writes nothing.
+    metrics = results.read_metrics(evaluation.uri).get(results.CANDIDATE)
+    return metrics.overall if metrics else None
 
 
 def _property(artifact: Any, name: str) -> Any:

@@ -43,12 +43,20 @@ remove_root() {
   rm -rf --one-file-system "$1"
 }
 
+# Lets one call at a time in, until its command ends: each replaces the copy that another tests.
+take_turn() {
+  mkdir -p "$(dirname "$ROOT")"
+  exec 9>"$ROOT.lock"
+  flock --nonblock 9 && return
+  say "waiting for another call that uses $ROOT"
+  flock 9
+}
+
 make_root() {
   local key new="$ROOT.new"
   key=$(printf '%s\n' "$SUITE" "$PACKAGES" | cat - scripts/modern_root.sh | sha256sum)
   [ "$(cat "$STAMP" 2>/dev/null)" = "$key" ] && return
   say "making a Debian 13 root in $ROOT (about a minute)"
-  mkdir -p "$(dirname "$ROOT")"
   retry bootstrap "$new" || fail "Expected debootstrap to make $new. Received: five failures; see $new.log."
   printf '%s\n' "$key" >"$new/graft-root"
   remove_root "$ROOT"
@@ -122,6 +130,7 @@ enter() {
 }
 
 require_host
+take_turn
 make_root
 copy_settings
 copy_repository

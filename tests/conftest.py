@@ -3,7 +3,10 @@
 import functools
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+import resource
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,40 @@ def noise() -> Callable[..., np.ndarray]:
 @pytest.fixture(scope="session")
 def write_photos() -> Callable[..., Path]:
     return write_class_folders
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """A folder that may not be entered, in one that may; the test is not run as root."""
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as parent:
+        folder, is_root = Path(parent).resolve() / "locked", os.geteuid() == 0
+        if is_root:
+            os.chown(parent, nobody, nobody)
+            os.seteuid(nobody)
+        folder.mkdir(mode=0)
+        try:
+            yield folder
+        finally:
+            folder.chmod(0o700)
+            if is_root:
+                os.seteuid(0)
+
+
+@pytest.fixture
+def file_limit() -> Callable[[int], AbstractContextManager[None]]:
+    """Lets no file grow beyond so many bytes for a while, which is met as a full disk is."""
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 class Metadata:
@@ -177,7 +214,7 @@ def examples_file(
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
         for number, content in enumerate(photo_contents):
             label = LABELS[number % 2]
-            properties = examine(content, Limits(), decode_with_tensorflow)
+            properties = examine(content, Limits(1_000, 1), decode_with_tensorflow)
             assert isinstance(properties, Properties)
             writer.write(to_example(f"{label}/{number}.png", label, content, properties))
     return path

@@ -34,13 +34,13 @@ class DataGate(base_component.BaseComponent):
     Args:
         quarantine: channel of `ImageExampleGen.outputs["quarantine"]`.
         anomalies: channel of `ExampleValidator.outputs["anomalies"]`.
-        max_refused: largest share of images that may have been refused, in [0, 1]. Default: 0.05.
+        max_refused: largest share of images that may have been refused, in [0, 1].
     """
 
     SPEC_CLASS = DataGateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(self, quarantine: BaseChannel, anomalies: BaseChannel, max_refused: float = 0.05):
+    def __init__(self, quarantine: BaseChannel, anomalies: BaseChannel, max_refused: float):
         spec = DataGateSpec(
             quarantine=quarantine,
             anomalies=anomalies,

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from components.errors import InputError
 from components.features import TRAIN, VALIDATION
-from components.image_example_gen.quarantine import REASONS, SYSTEM_FILE, Counts
+from components.image_example_gen.quarantine import REASONS, Counts
 
 # The test split is reported on, never gated on.
 GATED_SPLITS = (TRAIN, VALIDATION)
@@ -33,7 +33,7 @@ class GateLimits:
         InputError: if `max_refused` is outside [0, 1].
     """
 
-    max_refused: float = 0.05
+    max_refused: float
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_refused <= 1:
@@ -83,11 +83,6 @@ class Verdict:
         content = {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
-    @classmethod
-    def from_json(cls, text: str) -> "Verdict":
-        """Returns the verdict that `to_json` wrote."""
-        return cls(tuple(Check(**check) for check in json.loads(text)["checks"]))
-
 
 def judge(
     counts: Counts, anomalies: Mapping[str, Sequence[str]] | None, limits: GateLimits
@@ -117,12 +112,12 @@ def _check_refused(counts: Counts, limit: float) -> Check:
         f"{counts.refused:,} of {counts.found:,} images were refused ({share:.1%}; "
         f"at most {limit:.1%} may be)"
     )
-    ranked = sorted(counts.reasons.items(), key=lambda item: (-item[1], item[0]))
-    causes = [f"{count:,} {reason}" for reason, count in ranked if reason != SYSTEM_FILE]
-    if causes:
-        words += f": {', '.join(causes)}"
+    reasons = counts.summary()["reasons"]
+    ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    if ranked:
+        words += f": {', '.join(f'{count:,} {reason}' for reason, count in ranked)}"
     if not passed:
-        words += f". {REASONS[next(r for r, _ in ranked if r != SYSTEM_FILE)]}" if causes else ""
+        words += f". {REASONS[ranked[0][0]]}" if ranked else ""
         words = words.rstrip(".") + (
             ". Mend or remove the files that the quarantine names, or raise data.max_refused"
         )
@@ -130,8 +125,7 @@ def _check_refused(counts: Counts, limit: float) -> Check:
 
 
 def _check_classes(counts: Counts) -> Check:
-    totals = _totals(counts)
-    filled = sorted(label for label, total in totals.items() if total)
+    filled = [label for label, total in counts.totals.items() if total]
     passed = len(filled) >= MIN_CLASSES
     words = f"{len(filled)} classes have accepted images (at least {MIN_CLASSES} must)"
     if not passed:
@@ -160,7 +154,7 @@ def _name_gaps(counts: Counts, gated: Mapping[str, Mapping[str, int]]) -> str:
     named = ", ".join(f"'{label}' has none in {split}" for split, label in gaps[:SHOWN])
     more = f" and {len(gaps) - SHOWN:,} more gaps" if len(gaps) > SHOWN else ""
     smallest = min(counts.shares[split] for split, _ in gaps)
-    totals = _totals(counts)
+    totals = counts.totals
     images = min(totals[label] for _, label in gaps)
     needed = images_needed(smallest)
     split = next(split for split, _ in gaps if counts.shares[split] == smallest)
@@ -196,11 +190,3 @@ def _check_schema(anomalies: Mapping[str, Sequence[str]]) -> Check:
             "Mend the images, or change schemas/image_examples.pbtxt if they are meant so"
         )
     return Check("schema", len(gated), 0, not gated, words + ".")
-
-
-def _totals(counts: Counts) -> dict[str, int]:
-    labels = {label for by_label in counts.splits.values() for label in by_label}
-    return {
-        label: sum(by_label.get(label, 0) for by_label in counts.splits.values())
-        for label in sorted(labels)
-    }

@@ -11,7 +11,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components.artifacts import Quarantine
 from components.digests import code_digest
 from components.image_example_gen import driver, executor
-from components.image_example_gen.examine import DEFAULT_MAX_PIXELS, DEFAULT_MIN_SIZE, Limits
+from components.image_example_gen.examine import Limits
 from components.image_example_gen.splits import check_shares
 
 
@@ -45,11 +45,9 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
     Args:
         source: folder whose first-level folders are the classes.
         splits: share of each split, by name in `features.SPLITS`; shares above 0 that sum to 1.
-        salt: text mixed into the split key; another salt gives another split. Default: empty.
+        salt: text mixed into the split key; another salt gives another split.
         max_pixels: images with more pixels are refused before they are decoded; at least 1.
-            Default: 50,000,000.
         min_size: images whose shorter side is below this many pixels are refused; at least 1.
-            Default: 8.
 
     Raises:
         InputError: if `splits`, `max_pixels` or `min_size` cannot work.
@@ -63,9 +61,9 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         self,
         source: str,
         splits: Mapping[str, float],
-        salt: str = "",
-        max_pixels: int = DEFAULT_MAX_PIXELS,
-        min_size: int = DEFAULT_MIN_SIZE,
+        salt: str,
+        max_pixels: int,
+        min_size: int,
     ):
         limits = Limits(max_pixels, min_size)
         spec = ImageExampleGenSpec(

@@ -27,8 +27,6 @@ from components.image_example_gen.quarantine import (
 )
 from components.image_example_gen.sources import MAX_BYTES
 
-DEFAULT_MAX_PIXELS = 50_000_000
-DEFAULT_MIN_SIZE = 8
 # Pictures are thinned to this many pixels a side before they are measured.
 MEASURED_SIZE = 512
 # Rec. 601 luma, the grey that JPEG itself uses (ITU-R BT.601-7, 2.5.1).
@@ -53,15 +51,15 @@ class Limits:
         InputError: if a limit is below 1.
     """
 
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    min_size: int = DEFAULT_MIN_SIZE
+    max_pixels: int
+    min_size: int
 
     def __post_init__(self) -> None:
         for name, value in (("max_pixels", self.max_pixels), ("min_size", self.min_size)):
             if value < 1:
                 raise InputError(
                     f"Expected {name} of at least 1. Received: {name}={value}. "
-                    "Leave it out to take the default."
+                    f"Write data.{name}: 1 or more."
                 )
 
 

@@ -4,8 +4,10 @@ Nothing is skipped silently: every file of the source ends as accepted or as one
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 EMPTY = "empty"
 NOT_AN_IMAGE = "not_an_image"
@@ -84,6 +86,24 @@ class Counts:
     reasons: Mapping[str, int]
     splits: Mapping[str, Mapping[str, int]]
     shares: Mapping[str, float]
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Accepted images by label over all splits, sorted by label."""
+        totals: Counter[str] = Counter()
+        for by_label in self.splits.values():
+            totals.update(by_label)
+        return dict(sorted(totals.items()))
+
+    def summary(self) -> dict[str, Any]:
+        """Returns `accepted`, `refused`, `ignored` and `reasons`, those of the refused alone."""
+        reasons = {reason: n for reason, n in self.reasons.items() if reason != SYSTEM_FILE}
+        return {
+            "accepted": self.accepted,
+            "refused": self.refused,
+            "ignored": self.ignored,
+            "reasons": reasons,
+        }
 
     def to_json(self) -> str:
         """Returns the counts as an indented JSON object."""

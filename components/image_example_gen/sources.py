@@ -115,12 +115,13 @@ def check_source(source: str | Path) -> Listing:
             folders or one only, a class has fewer than two files, or its name a line break.
     """
     source = Path(source)
-    if not source.exists():
+    missing = why_missing(source)
+    if missing:
         raise InputError(
-            f"Expected a folder of class folders. Received: data.source={source}, which does not "
-            "exist. Correct data.source; relative paths are relative to the configuration."
+            f"Expected a folder of class folders. Received: data.source={source}, which {missing}. "
+            "Correct data.source; relative paths are relative to the configuration."
         )
-    if not source.is_dir():
+    if not os.path.isdir(source):
         raise InputError(
             f"Expected a folder of class folders. Received: data.source={source}, which is a file. "
             "Name the folder that holds one folder per class."
@@ -128,6 +129,20 @@ def check_source(source: str | Path) -> Listing:
     listing = find_images(source)
     _check_classes(source, listing)
     return listing
+
+
+def why_missing(path: str | Path) -> str:
+    """Returns what keeps a path from being used, to follow "which"; empty if something is there.
+
+    Unlike `Path.exists` it does not raise where a folder above may not be entered.
+    """
+    try:
+        os.stat(path)
+    except PermissionError:
+        return "may not be read"
+    except (OSError, ValueError):
+        return "does not exist"
+    return ""
 
 
 def is_system_name(name: str) -> bool:

@@ -11,7 +11,7 @@ from tfx.utils import proto_utils
 from components import digests
 from components.pusher import served
 
-UNCHANGED = "unchanged"  # custom property of PushedModel: 1 where the model was served already
+PUSHED_ALREADY = "pushed_already"  # property of PushedModel: 1 where the model was served before
 
 
 class Executor(executor.Executor):
@@ -43,7 +43,7 @@ class Executor(executor.Executor):
         unchanged = manifest is not None and served.holds(directory, manifest, digest)
         if manifest is None or not unchanged:
             manifest = served.push(path, directory, digest, *_lineage(input_dict))
-        pushed_model.set_int_custom_property(UNCHANGED, int(unchanged))
+        pushed_model.set_int_custom_property(PUSHED_ALREADY, int(unchanged))
         self._MarkPushed(
             pushed_model, f"{directory}/{manifest.version}", pushed_version=str(manifest.version)
         )

@@ -4,6 +4,7 @@ Knows nothing of TFX, so that the command line can ask what is served without im
 """
 
 import json
+import os
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -38,7 +39,7 @@ class Manifest:
 def versions(directory: str | Path) -> list[int]:
     """Returns the versions that a server can load, ascending; empty where the folder is missing."""
     directory = Path(directory)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         return []
     return sorted(
         int(entry.name)

@@ -1,4 +1,4 @@
-"""Loads the pre-trained base: by name from `keras.applications`, or from a `.keras` file."""
+"""The pre-trained base, frozen and pooled: by name from `keras.applications`, or from a file."""
 
 import socket
 from collections.abc import Iterator, Mapping
@@ -7,10 +7,17 @@ from typing import Any
 
 import keras
 
+from components import features
 from components.errors import InputError
 from components.trainer import base_file
 
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer before weights count as unreachable
+
+
+POOLINGS = {
+    "average": keras.layers.GlobalAveragePooling2D,
+    "max": keras.layers.GlobalMaxPooling2D,
+}
 
 
 def load_base(base: Mapping[str, Any], size: int) -> keras.Model:
@@ -36,6 +43,26 @@ def load_base(base: Mapping[str, Any], size: int) -> keras.Model:
             f"Received: output shapes={shapes}. Cut the base at its last feature map."
         )
     return model
+
+
+def pooled_base(base: keras.Model, size: int, pooling: str) -> keras.Model:
+    """Freezes the base and pools its feature map; a base that gives a vector is left as it is.
+
+    Args:
+        base: see `load_base`.
+        size: side of the input image, pixels.
+        pooling: `"average"` or `"max"`.
+
+    Returns:
+        A model from float32 [batch, size, size, 3] to float32 [batch, width].
+    """
+    base.trainable = False
+    pixels = keras.Input((size, size, 3), name=features.PIXELS)
+    # training=False keeps batch normalisation in inference mode, when fine-tuning too.
+    vectors = base(pixels, training=False)
+    if len(vectors.shape) == 4:
+        vectors = POOLINGS[pooling](name="pooled")(vectors)
+    return keras.Model(pixels, vectors, name="pooled_base")
 
 
 def _from_file(path: str, size: int) -> keras.Model:

@@ -46,13 +46,11 @@ class BaseFile:
     Attributes:
         path: the file.
         input_shape: (height, width, channels) in pixels; None where the file leaves it open.
-        name: the model's name in the file.
         scales_input: whether one of its first layers scales the pixels by itself.
     """
 
     path: Path
     input_shape: Shape
-    name: str
     scales_input: bool = False
 
 
@@ -66,7 +64,7 @@ def inspect_base(path: str | os.PathLike[str]) -> BaseFile:
         path: a `.keras` file.
 
     Returns:
-        The base's input shape and name.
+        The base's input shape, and whether it scales pixels by itself.
 
     Raises:
         InputError: no such file; another format; a broken archive; code inside (a Lambda layer,
@@ -81,7 +79,7 @@ def inspect_base(path: str | os.PathLike[str]) -> BaseFile:
         _check_class(path, part)
     shape = _input_shape(path, model)
     _check_outputs(path, model)
-    return BaseFile(path, shape, _name(model) or path.stem, _scales_input(model))
+    return BaseFile(path, shape, _scales_input(model))
 
 
 def check_fits(base_file: BaseFile, size: int) -> None:

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from components import features
 
+SHUFFLED = 1024  # encoded images among which the next one of an epoch is drawn
+
 
 def transformed_batches(
     files: Sequence[str], transform_output: Any, batch_size: int
@@ -22,30 +24,22 @@ def transformed_batches(
         Batches of (pixels float32 [batch, size, size, 3], label_index int64 [batch],
         split_key string [batch]).
     """
-    wanted = (features.IMAGE, features.LABEL, features.SPLIT_KEY)
-    specification = {key: transform_output.raw_feature_spec()[key] for key in wanted}
-    transform_layer = transform_output.transform_features_layer()
-
-    # Converting Keras's and TFT's own code takes seconds, and nothing in it needs it.
-    @tf.autograph.experimental.do_not_convert
-    def transform(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        raw = tf.io.parse_example(serialized, specification)
-        keys = raw.pop(features.SPLIT_KEY)
-        transformed = transform_layer(raw)
-        return transformed[features.PIXELS], transformed[features.LABEL_INDEX], keys
-
-    records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
-    batches = records.batch(batch_size).map(transform, num_parallel_calls=tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return _transform(_records(files), transform_output, batch_size)
 
 
 def fine_tuning_batches(
-    batches: tf.data.Dataset, watched_keys: Sequence[bytes], watch: bool, batch_size: int, seed: int
+    files: Sequence[str],
+    transform_output: Any,
+    watched_keys: Sequence[bytes],
+    watch: bool,
+    batch_size: int,
+    seed: int,
 ) -> tf.data.Dataset:
-    """Keeps the watched images, or all others, of `transformed_batches`.
+    """Reads the watched images, or all others, as pairs to train on.
 
     Args:
-        batches: what `transformed_batches` returns.
+        files: see `transformed_batches`.
+        transform_output: see `transformed_batches`.
         watched_keys: content keys of the watched images.
         watch: whether to keep the watched images or the others.
         batch_size: images a batch.
@@ -58,8 +52,36 @@ def fine_tuning_batches(
         tf.constant(list(watched_keys)), tf.ones([len(watched_keys)], tf.int64)
     )
     table = tf.lookup.StaticHashTable(initializer, default_value=0)
-    images = batches.unbatch().filter(lambda _, __, key: (table.lookup(key) == 1) == watch)
-    pairs = images.map(lambda pixels, label_index, _: (pixels, label_index))
+    specification = {features.SPLIT_KEY: tf.io.FixedLenFeature([], tf.string)}
+
+    def wanted(serialized: tf.Tensor) -> tf.Tensor:
+        key = tf.io.parse_single_example(serialized, specification)[features.SPLIT_KEY]
+        return (table.lookup(key) == 1) == watch
+
+    # Encoded images are filtered and shuffled, which costs no decoding and little memory.
+    records = _records(files).filter(wanted)
     if not watch:
-        pairs = pairs.shuffle(8 * batch_size, seed=seed, reshuffle_each_iteration=True)
-    return pairs.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+        records = records.shuffle(SHUFFLED, seed=seed, reshuffle_each_iteration=True)
+    batches = _transform(records, transform_output, batch_size)
+    return batches.map(lambda pixels, label_index, _: (pixels, label_index))
+
+
+def _records(files: Sequence[str]) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
+
+
+def _transform(records: tf.data.Dataset, transform_output: Any, batch_size: int) -> tf.data.Dataset:
+    wanted = (features.IMAGE, features.LABEL, features.SPLIT_KEY)
+    specification = {key: transform_output.raw_feature_spec()[key] for key in wanted}
+    transform_layer = transform_output.transform_features_layer()
+
+    # Converting Keras's and TFT's own code takes seconds, and nothing in it needs it.
+    @tf.autograph.experimental.do_not_convert
+    def transform(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        raw = tf.io.parse_example(serialized, specification)
+        keys = raw.pop(features.SPLIT_KEY)
+        transformed = transform_layer(raw)
+        return transformed[features.PIXELS], transformed[features.LABEL_INDEX], keys
+
+    batches = records.batch(batch_size).map(transform, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)

@@ -6,32 +6,35 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Another hash than the split's, or the watched part would be one edge of the split.
 # With few photos the loss on a tenth of them is noise, and an epoch is but a few steps: stopping
 # after three such epochs was seen to cost 120 photos 40 points of accuracy.
 MIN_WATCHED = 30  # images, but never more than a quarter of them
 MIN_STEPS = 60  # optimiser steps without improvement
 
-SALT = b"watch"
+SALT = b"watch"  # another hash than the split's, or the watched part would be one edge of the split
 
 
-def watched(keys: Sequence[bytes], share: float) -> np.ndarray:
+def watched(keys: Sequence[bytes], labels: Sequence[int], share: float) -> np.ndarray:
     """Chooses the part of the training images that is watched and not trained on.
 
     Equal keys (copies of one image) fall on the same side, and the choice does not depend on order.
 
     Args:
         keys: one content key an image.
+        labels: one label an image; one image of each stays to be trained on.
         share: part of the distinct keys to watch, in (0, 0.5]; where that is below `MIN_WATCHED`,
             as many of those as a quarter of the keys allows.
 
     Returns:
-        bool [images], at least one True and one False where there are two distinct keys.
+        bool [images], at least one True where a label has two distinct keys.
     """
-    ranked = sorted(set(keys), key=lambda key: hashlib.sha256(SALT + key).digest())
+    label_of = dict(zip(keys, labels, strict=True))
+    ranked = sorted(label_of, key=lambda key: hashlib.sha256(SALT + key).digest())
+    # Of each label the key that ranks last is never watched.
+    spared = {label_of[key]: key for key in ranked}
+    free = [key for key in ranked if spared[label_of[key]] != key]
     least = min(MIN_WATCHED, len(ranked) // 4)
-    count = min(max(1, least, round(share * len(ranked))), len(ranked) - 1)
-    chosen = set(ranked[:count])
+    chosen = set(free[: max(1, least, round(share * len(ranked)))])
     return np.array([key in chosen for key in keys], dtype=bool)
 
 

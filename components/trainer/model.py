@@ -1,4 +1,8 @@
-"""The head, and base and head joined: how they are built, trained and fine-tuned."""
+"""The head, and base and head joined: how they are built, trained and fine-tuned.
+
+Nothing here shapes the cached features; what does stands in `backbones`, `dataset` and
+`feature_cache`, whose code is part of their key.
+"""
 
 import math
 from collections.abc import Mapping
@@ -6,33 +10,7 @@ from typing import Any
 
 import keras
 
-from components import features
 from components.errors import GraftError
-
-POOLINGS = {
-    "average": keras.layers.GlobalAveragePooling2D,
-    "max": keras.layers.GlobalMaxPooling2D,
-}
-
-
-def pooled_base(base: keras.Model, size: int, pooling: str) -> keras.Model:
-    """Freezes the base and pools its feature map; a base that gives a vector is left as it is.
-
-    Args:
-        base: see `backbones.load_base`.
-        size: side of the input image, pixels.
-        pooling: `"average"` or `"max"`.
-
-    Returns:
-        A model from float32 [batch, size, size, 3] to float32 [batch, width].
-    """
-    base.trainable = False
-    pixels = keras.Input((size, size, 3), name=features.PIXELS)
-    # training=False keeps batch normalisation in inference mode, when fine-tuning too.
-    vectors = base(pixels, training=False)
-    if len(vectors.shape) == 4:
-        vectors = POOLINGS[pooling](name="pooled")(vectors)
-    return keras.Model(pixels, vectors, name="pooled_base")
 
 
 def new_head(width: int, classes: int, head: Mapping[str, Any]) -> keras.Model:

@@ -12,10 +12,11 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components import features
-from components.digests import file_digest
+from components.digests import code_digest, file_digest
 from components.trainer import backbones, dataset, early_stopping, feature_cache, model, signatures
 
 EXTRACTION_BATCH = 64  # images; features do not depend on it, memory does
+MAKERS = ("backbones", "dataset", "feature_cache")  # the modules that make the features
 TRAINING_RECORD = "training.json"  # learning curves and figures, in the model run directory
 
 
@@ -34,20 +35,27 @@ def run_fn(fn_args: Any) -> None:
         label.decode() for label in transform_output.vocabulary_by_name(features.LABEL_VOCABULARY)
     ]
     base = backbones.load_base(settings["base"], settings["image"]["size"])
-    embedder = model.pooled_base(base, settings["image"]["size"], settings["head"]["pooling"])
+    embedder = backbones.pooled_base(base, settings["image"]["size"], settings["head"]["pooling"])
 
     files = _expand(fn_args.train_files)
     cached, from_cache = _features(files, settings, transform_output, embedder, labels)
-    watched = early_stopping.watched(list(cached.keys), settings["train"]["watch"])
+    watched = early_stopping.watched(
+        list(cached.keys), list(cached.label_index), settings["train"]["watch"]
+    )
     train = _patient(settings["train"], int((~watched).sum()))
     head = model.new_head(embedder.output.shape[-1], len(labels), settings["head"])
     curves = {"head": _train_head(head, cached, watched, train)}
     classifier = model.join(embedder, head)
     if settings["fine_tune"]["layers"]:
-        batches = dataset.transformed_batches(files, transform_output, train["batch_size"])
-        watched_keys = [bytes(key) for key in cached.keys[watched]]
         stage = {**train, **settings["fine_tune"]}
-        curves["fine_tune"] = _fine_tune(classifier, base, batches, watched_keys, stage)
+        watched_keys = [bytes(key) for key in cached.keys[watched]]
+        training, watching = (
+            dataset.fine_tuning_batches(
+                files, transform_output, watched_keys, watch, stage["batch_size"], stage["seed"]
+            )
+            for watch in (False, True)
+        )
+        curves["fine_tune"] = _fine_tune(classifier, base, training, watching, stage)
 
     module = signatures.ServingModule(classifier, embedder, transform_output, labels)
     signatures.export(module, fn_args.serving_model_dir)
@@ -77,6 +85,7 @@ def _features(
             json.dumps(settings["image"], sort_keys=True),
             settings["transform_sha256"],
             settings["base_sha256"],
+            *(code_digest(f"components.trainer.{name}") for name in MAKERS),
             settings["head"]["pooling"],
             *labels,
         ]
@@ -109,21 +118,15 @@ def _train_head(
 def _fine_tune(
     classifier: keras.Model,
     base: keras.Model,
-    batches: Any,
-    watched_keys: list[bytes],
+    training: Any,
+    watching: Any,
     stage: Mapping[str, Any],
 ) -> dict[str, list[float]]:
-    training, watched = (
-        dataset.fine_tuning_batches(
-            batches, watched_keys, watch, stage["batch_size"], stage["seed"]
-        )
-        for watch in (False, True)
-    )
     classifier.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    loss_before = classifier.evaluate(watched, verbose=0)[0]
+    loss_before = classifier.evaluate(watching, verbose=0)[0]
     weights_before = classifier.get_weights()
     model.unfreeze_top(base, stage["layers"])
-    curves = model.fit(classifier, training, watched, stage)
+    curves = model.fit(classifier, training, watching, stage)
     if min(curves["val_loss"]) > loss_before:
         logging.info("Fine-tuning did not lower the watched loss; the head's stage is kept.")
         classifier.set_weights(weights_before)

@@ -4,12 +4,14 @@ Each check yields `Fault`s: the key that is wrong and what to say of it.
 """
 
 import glob
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 from components.bases import BASES
 from components.errors import InputError
+from components.image_example_gen.sources import why_missing
 from components.trainer.base_file import SUFFIX, check_fits, inspect_base
 from pipeline.config.messages import Fault
 from pipeline.config.model import IMAGENET, NO_WEIGHTS, Base, Config, Preprocessing, Splits
@@ -28,18 +30,20 @@ def check_keys(config: Config) -> Iterator[Fault]:
 def check_inputs_exist(config: Config) -> Iterator[Fault]:
     """Yields what is wrong with the files that the configuration names."""
     source = config.data.source
-    if not source.exists() and not glob.glob(str(source)):
+    missing = why_missing(source)
+    if missing and not glob.glob(str(source)):
         yield (
             ("data", "source"),
-            f"Expected data.source to exist. Received: data.source='{source}'. Correct the path: "
-            "a folder with one folder of images for each class.",
+            f"Expected data.source to exist. Received: data.source='{source}', which {missing}. "
+            "Correct the path: a folder with one folder of images for each class.",
         )
     weights = config.base.weights
-    if isinstance(weights, Path) and not weights.is_file():
+    if isinstance(weights, Path) and not os.path.isfile(weights):
         yield (
             ("base", "weights"),
             f"Expected base.weights to be an existing file, {IMAGENET} or {NO_WEIGHTS}. Received: "
-            f"base.weights='{weights}'. Correct the path, or put the file there.",
+            f"base.weights='{weights}', which {why_missing(weights) or 'is no file'}. Correct the "
+            "path, or put the file there.",
         )
     if config.base.path is not None:
         yield from _check_base_file(config)

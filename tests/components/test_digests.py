@@ -104,6 +104,12 @@ def test_a_stages_digest_changes_with_a_module_it_reaches_and_no_other(tree: Pat
     assert digest() != before
 
 
+def test_a_relative_import_is_refused_as_it_would_be_missed(tree: Path) -> None:
+    (tree / "components" / "stage" / "run.py").write_text("from . import helper\n")
+    with pytest.raises(ValueError, match="Expected absolute imports"):
+        code_digest("components.stage.run", tree)
+
+
 def test_a_module_that_is_not_there_has_no_digest() -> None:
     with pytest.raises(ValueError, match="module=components.nowhere"):
         code_digest("components.nowhere")

@@ -22,7 +22,7 @@ def exported() -> list[str]:
 
 
 def test_this_machine_runs_in_one_process_and_builds_no_package() -> None:
-    assert build_flags("local") == [
+    assert build_flags(()) == [
         "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
         "--direct_running_mode=in_memory",
         "--direct_num_workers=1",
@@ -31,22 +31,17 @@ def test_this_machine_runs_in_one_process_and_builds_no_package() -> None:
 
 
 def test_the_users_flags_come_last_so_that_they_win() -> None:
-    flags = build_flags("local", ("--direct_num_workers=2",))
+    flags = build_flags(("--direct_num_workers=2",))
     assert flags == [*LOCAL_RUNNER, "--direct_num_workers=2"]
 
 
 def test_as_many_flags_as_there_are_places_are_taken() -> None:
-    assert len(build_flags("local", ["--a=1"] * (SLOTS - len(LOCAL_RUNNER)))) == SLOTS
+    assert len(build_flags(["--a=1"] * (SLOTS - len(LOCAL_RUNNER)))) == SLOTS
 
 
 def test_one_flag_too_many_is_refused_with_the_number_that_may_be() -> None:
     with pytest.raises(InputError, match=r"at most 20 runtime\.beam_args\. Received: 21"):
-        build_flags("local", ["--a=1"] * 21)
-
-
-def test_another_runner_is_refused() -> None:
-    with pytest.raises(InputError, match="Received: runner='flink'"):
-        build_flags("flink")
+        build_flags(["--a=1"] * 21)
 
 
 def test_spare_places_repeat_the_first_flag(environment: None) -> None:

@@ -112,6 +112,19 @@ def test_keras_2_is_never_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "TF_USE_LEGACY_KERAS" not in os.environ
 
 
+def test_a_reader_that_goes_away_is_no_failure(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "init", str(photos)]
+    with subprocess.Popen(
+        [*command, "--output", str(tmp_path / "new.yaml")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as told:
+        assert told.stdout and told.stderr
+        told.stdout.close()  # long before anything is printed
+        assert told.stderr.read() == b""
+    assert (tmp_path / "new.yaml").is_file()
+
+
 # --- the configuration ----------------------------------------------------------------------------
 
 
@@ -202,7 +215,7 @@ def test_check_of_good_data_passes_and_counts(config: Path) -> None:
         "leaks",
     }
     assert told["passed"] is True
-    assert told["images"] == {"accepted": 60, "refused": 0, "reasons": {}}
+    assert told["images"] == {"accepted": 60, "refused": 0, "ignored": 0, "reasons": {}}
     assert told["classes"] == {"daisy": 30, "rose": 30}
     assert set(told["splits"]) == {"train", "validation"}
     assert sum(sum(split.values()) for split in told["splits"].values()) == 60
@@ -218,7 +231,12 @@ def test_check_of_refused_data_ends_with_three_and_names_every_file(
     assert result.exit_code == 3
     told = json.loads(result.stdout)
     assert told["passed"] is False
-    assert told["images"] == {"accepted": 60, "refused": 5, "reasons": {"not_an_image": 5}}
+    assert told["images"] == {
+        "accepted": 60,
+        "refused": 5,
+        "ignored": 0,
+        "reasons": {"not_an_image": 5},
+    }
     assert [one["path"] for one in told["refused"]] == [f"rose/bad{n}.jpg" for n in range(5)]
     assert set(told["refused"][0]) == {"path", "reason", "detail"}
     assert "5 of 65 images were refused (7.7%; at most 5.0% may be)" in told["reasons"][0]
@@ -325,7 +343,7 @@ def outcome(name: str) -> dict[str, Any]:
         "model_version": "7",
         "metrics": {"accuracy": 0.5, "example_count": 10.0},
         "accuracy_by_label": {"daisy": 0.5},
-        "images": {"accepted": 60, "refused": 0, "reasons": {}},
+        "images": {"accepted": 60, "refused": 0, "ignored": 0, "reasons": {}},
         "classes": {"daisy": 30, "rose": 30},
         "served": None,
         "quarantine": None,
@@ -378,7 +396,14 @@ def test_an_interrupted_run_says_that_it_goes_on_later(
     ends(KeyboardInterrupt())
     result = graft("run", config)
     assert result.exit_code == 130
-    assert result.stderr == "Stopped. The next run goes on where this one stopped.\n"
+    assert (result.stdout, result.stderr) == (
+        "",
+        "Stopped. The next run goes on where this one stopped.\n",
+    )
+    assert json.loads(graft("run", config, "--json").stdout) == {
+        "error": "stopped; the next run goes on where this one stopped",
+        "exit_status": 130,
+    }
 
 
 # --- looking back ---------------------------------------------------------------------------------
@@ -487,4 +512,4 @@ def test_predict_refuses_an_output_that_it_cannot_write_before_it_asks_the_model
 def test_predict_of_a_file_that_is_not_there_ends_with_two(config: Path, tmp_path: Path) -> None:
     result = graft("predict", config, tmp_path / "gone.png", "--json")
     assert result.exit_code == 2
-    assert "gone.png, which is not there" in error(result)["error"]
+    assert "gone.png, which does not exist" in error(result)["error"]

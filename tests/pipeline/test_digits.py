@@ -90,3 +90,16 @@ def test_making_them_is_all_or_nothing(
     with pytest.raises(KeyboardInterrupt):
         digits.make_digits(tmp_path / "demo" / "digits")
     assert list((tmp_path / "demo").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_status_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        digits.main(tmp_path / "file" / "digits")
+    assert ended.value.code == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(
+        f"Error: Expected a folder that can be written. Received: {tmp_path}/file/digits ("
+    )

@@ -300,7 +300,25 @@ def test_output_among_the_photos_is_refused(folder: Path, monkeypatch: pytest.Mo
 def test_output_that_cannot_be_written_is_told(folder: Path) -> None:
     photos = make_photos(folder / "photos", a=2, b=2)
     message = refusal(photos, None, folder / "none" / "x.yaml")
-    assert message.startswith(f"Expected a file that can be written. Received: {folder}/none/x.yam")
+    assert message == (
+        f"Expected a file that can be written. Received: {folder}/none/x.yaml (No such file or "
+        "directory). Make its folder first, or choose another by --output FILE."
+    )
+
+
+def test_full_disk_leaves_no_file(folder: Path, file_limit: Any) -> None:
+    photos = make_photos(folder / "photos", a=2, b=2)
+    with file_limit(1_000):
+        message = refusal(photos)
+    assert f"Received: {folder}/photos.yaml (File too large)." in message
+    assert list(folder.iterdir()) == [photos]
+
+
+def test_what_may_not_be_entered_is_told(locked: Path) -> None:
+    photos = make_photos(locked.parent / "photos", a=2, b=2)
+    assert "which may not be read. Correct the path." in refusal(locked / "photos")
+    assert "z.yaml (Permission denied)." in refusal(photos, None, locked / "z.yaml")
+    assert "Received: --base" in refusal(photos, str(locked / "base"), locked.parent / "z.yaml")
 
 
 def test_photos_are_left_as_they_are(folder: Path) -> None:

@@ -188,8 +188,17 @@ def test_folders_give_all_files_below_them_in_order(write: Callable[..., Path]) 
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Received: .*gone\.png, which is not there"):
+    with pytest.raises(InputError, match=r"Received: .*gone\.png, which does not exist"):
         find_files([tmp_path / "gone.png"])
+
+
+def test_a_path_that_may_not_be_reached_is_named(locked: Path) -> None:
+    with pytest.raises(InputError, match=r"Received: .*a\.png, which may not be read"):
+        find_files([locked / "a.png"])
+
+
+def test_a_folder_that_may_not_be_read_is_kept_to_get_a_row_of_its_own(locked: Path) -> None:
+    assert find_files([locked.parent]) == [locked]
 
 
 def test_a_folder_without_a_file_is_named(tmp_path: Path) -> None:
@@ -211,7 +220,7 @@ ROWS = [
 
 
 def test_rows_become_csv(tmp_path: Path) -> None:
-    assert write_rows(iter(ROWS), tmp_path / "out.csv") == 2
+    write_rows(iter(ROWS), tmp_path / "out.csv")
     with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             ["path", "label", "score", "error"],
@@ -221,7 +230,7 @@ def test_rows_become_csv(tmp_path: Path) -> None:
 
 
 def test_rows_become_json_lines(tmp_path: Path) -> None:
-    assert write_rows(iter(ROWS), tmp_path / "out.jsonl") == 2
+    write_rows(iter(ROWS), tmp_path / "out.jsonl")
     lines = (tmp_path / "out.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == ROWS
 
@@ -235,3 +244,31 @@ def test_another_suffix_is_refused_before_anything_is_written(tmp_path: Path) ->
 def test_an_output_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="in a folder that exists"):
         check_output(tmp_path / "gone" / "out.csv")
+
+
+def test_a_folder_in_the_place_of_the_output_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(InputError, match=r"Received: .*out\.csv \(Is a directory\)"):
+        check_output(tmp_path / "out.csv")
+
+
+def test_an_output_in_a_folder_that_may_not_be_written_is_refused(locked: Path) -> None:
+    locked.chmod(0o500)
+    with pytest.raises(InputError, match=r"Received: .*out\.csv \(Permission denied\)"):
+        check_output(locked / "out.csv")
+
+
+def test_a_full_disk_is_told_before_the_model_is_asked(tmp_path: Path, file_limit: Any) -> None:
+    with pytest.raises(InputError, match=r"out\.csv \(File too large\)"), file_limit(1_000):
+        check_output(tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_a_disk_that_fills_up_in_the_end_leaves_the_earlier_file(
+    tmp_path: Path, file_limit: Any, name: str
+) -> None:
+    (tmp_path / name).write_text("earlier")
+    with pytest.raises(InputError, match=rf"{name} \(File too large\)"), file_limit(5_000):
+        write_rows(ROWS * 500, tmp_path / name)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]

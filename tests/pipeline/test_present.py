@@ -20,7 +20,12 @@ def summary(**changed: Any) -> dict[str, Any]:
         "model_version": "1700000000",
         "metrics": {"accuracy": 0.9123, "example_count": 1234.0, "log_loss": 0.3},
         "accuracy_by_label": {"daisy": 0.95, "rose": 0.8},
-        "images": {"accepted": 6170, "refused": 3, "reasons": {"truncated": 2, "corrupt": 1}},
+        "images": {
+            "accepted": 6170,
+            "refused": 3,
+            "ignored": 0,
+            "reasons": {"truncated": 2, "corrupt": 1},
+        },
         "classes": {"daisy": 3000, "rose": 3170},
         "served": "/srv/flowers/1700000000",
         "quarantine": "runs/flowers/quarantine/20260101-000000.jsonl",
@@ -34,7 +39,7 @@ def test_a_pushed_run_ends_with_what_a_person_wants_to_read() -> None:
     assert present.run_text(summary()) == (
         "outcome         Pushed as version 1700000000.\n"
         "images          6,170 accepted, 3 refused (corrupt 1, truncated 2)\n"
-        "classes         2: daisy 3,000, rose 3,170\n"
+        "classes         2 in all: daisy (3,000), rose (3,170)\n"
         "accuracy        0.912 on 1,234 validation photos; weakest class: rose (0.800)\n"
         "verdict         Passed: accuracy 0.912.\n"
         "served          /srv/flowers/1700000000\n"
@@ -84,14 +89,14 @@ def test_a_run_refused_before_ingestion_counted_has_no_images() -> None:
 def test_of_many_classes_ten_are_shown_and_the_rest_counted() -> None:
     text = present.run_text(summary(classes={f"class{number:02d}": 5 for number in range(12)}))
     (line,) = [line for line in text.splitlines() if line.startswith("classes")]
-    assert line.startswith("classes         12: class00 5, class01 5")
-    assert line.endswith("class09 5, 2 more")
+    assert line.startswith("classes         12 in all: class00 (5), class01 (5)")
+    assert line.endswith("class09 (5), 2 more")
 
 
 @pytest.mark.parametrize("label", ODD)
 def test_a_class_is_shown_as_it_is_called_in_a_runs_summary(label: str) -> None:
     text = present.run_text(summary(classes={label: 5}, accuracy_by_label={label: 0.5}))
-    assert f"classes         1: {label} 5\n" in text
+    assert f"classes         1 in all: {label} (5)\n" in text
     assert f"weakest class: {label} (0.500)\n" in text
 
 
@@ -99,7 +104,7 @@ def checked(**changed: Any) -> dict[str, Any]:
     return {
         "passed": True,
         "reasons": ["0 of 9 images were refused."],
-        "images": {"accepted": 9, "refused": 0, "reasons": {}},
+        "images": {"accepted": 9, "refused": 0, "ignored": 1, "reasons": {}},
         "classes": {"a": 5, "b": 4},
         "splits": {"train": {"a": 4, "b": 4}, "validation": {"a": 1, "b": 0}},
         "refused": [],
@@ -120,7 +125,7 @@ def test_a_check_shows_classes_by_split_and_the_gates_answer() -> None:
         ["class", "images", "train", "validation"],
         ["a", "5", "4", "1"],
         ["b", "4", "4", "0"],
-        ["images", "9", "accepted,", "0", "refused"],
+        ["images", "9", "accepted,", "0", "refused,", "1", "ignored"],
     ]
     assert text.endswith("The data gate would pass.\n- 0 of 9 images were refused.\n")
 

@@ -1,5 +1,7 @@
 """One pipeline on tiny images, run as a user runs it, again and again with one thing changed.
 
+The tests share its state and are run in their order, as the days of one pipeline.
+
 TFX is imported once for all of them: the command is called inside this process.
 """
 
@@ -164,7 +166,12 @@ def test_the_first_run_runs_every_stage_once(first):
 
 
 def test_the_summary_counts_images_and_classes(first):
-    assert first["summary"]["images"] == {"accepted": 90, "refused": 0, "reasons": {}}
+    assert first["summary"]["images"] == {
+        "accepted": 90,
+        "refused": 0,
+        "ignored": 0,
+        "reasons": {},
+    }
     assert first["summary"]["classes"] == {"blue": 30, "green": 30, "red": 30}
 
 
@@ -293,8 +300,7 @@ def test_history_lists_the_runs_and_marks_the_served_one(first, second, config):
 def test_beam_options_are_no_part_of_the_cache(second, config):
     status, summary, _ = graft("run", config, "--set", "runtime.beam_args=[--direct_num_workers=2]")
     assert (status, summary["outcome"]) == (0, "unchanged")
-    assert set(states(config).values()) == {"cached", "ran"}
-    assert states(config)["StatisticsGen"] == "cached"
+    assert states(config) == second["states"]
 
 
 def test_another_head_reuses_the_features(second, config, workshop):
@@ -329,6 +335,23 @@ def test_a_changed_line_in_transform_runs_it_and_what_follows(second, config, mo
     graft("run", config, "--set", PERMISSIVE)
     assert {name for name, state in states(config).items() if state == "cached"} == INGESTION
     assert any("own code" in reason for reason in reasons(config)["Transform"])
+
+
+def test_features_are_made_again_when_the_code_that_makes_them_changes(
+    second, config, monkeypatch, workshop
+):
+    from components import digests
+
+    genuine = digests.code_digest
+    changed = ("components.trainer.run", "components.trainer.backbones")
+    for place in ("components.digests", "components.trainer.run"):
+        monkeypatch.setattr(
+            f"{place}.code_digest",
+            lambda module: "1" * 64 if module in changed else genuine(module),
+        )
+    graft("run", config, "--set", PERMISSIVE)
+    assert states(config)["Trainer"] == "ran"
+    assert not training_record(workshop)["features_from_cache"]
 
 
 def test_the_base_counts_by_content(second, config, workshop):
@@ -421,6 +444,40 @@ def test_a_damaged_served_version_is_pushed_again(config, second, workshop):
     assert (status, summary["outcome"]) == (0, "pushed")
     assert served_versions(config) == [*before, summary["model_version"]]
     assert states(config)["Trainer"] == "cached"
+
+
+def test_a_failure_in_the_setup_is_shown_as_the_end_of_it(second, config, monkeypatch):
+    from components.errors import InputError
+    from pipeline import local, preflight
+    from pipeline.config import load
+
+    class Recorder:
+        events = []
+
+        def __init__(self, stream):
+            pass
+
+        def starting(self, stage):
+            self.events.append((stage, "starting"))
+
+        def ended(self, stage, state, seconds):
+            self.events.append((stage, state))
+
+    def fails(config):
+        raise InputError("bad base")
+
+    monkeypatch.setattr(preflight, "check_base", fails)
+    with pytest.raises(InputError, match="bad base"):
+        local.run(load(config), Recorder)
+    assert Recorder.events == [("setup", "starting"), ("setup", "failed")]
+
+
+def test_the_served_model_is_not_called_unknown_when_it_is_refused_itself(config, second):
+    graft("run", config, "--set", PERMISSIVE)
+    status, summary, _ = graft("run", config, "--set", "evaluate.min_accuracy=1.0")
+    if summary["metrics"]["accuracy"] < 1.0:
+        assert (status, summary["outcome"]) == (3, "refused")
+    assert "is not in this pipeline's metadata" not in summary["reason"]
 
 
 def test_too_many_bad_files_stop_the_run_before_training(config, second, workshop):

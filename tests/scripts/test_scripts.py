@@ -90,3 +90,23 @@ def test_a_command_that_always_fails_is_tried_five_times(tmp_path: Path):
     program(tmp_path, "broken", f"echo x >> {tries}; exit 1")
     answer = bash(". scripts/lib.sh; retry broken", [tmp_path], GRAFT_RETRY_SECONDS="0")
     assert (answer.returncode, tries.read_text()) == (1, "x\n" * 5)
+
+
+def test_a_second_call_on_the_modern_root_waits_until_the_first_one_has_ended(tmp_path: Path):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    program(programs, "getconf", "echo 'glibc 2.36'")
+    program(programs, "id", "echo 0")
+    program(programs, "uv", "echo 'uv 99.0.0'")
+    program(programs, "debootstrap", 'for root; do :; done; mkdir -p "$root/usr/local/bin"')
+    # Runs the command itself, without mounts and in no other root.
+    program(
+        programs, "unshare", 'while [ "$1" != env ]; do [ $# -gt 1 ] || exit 0; shift; done; "$@"'
+    )
+    log = tmp_path / "log"
+    command = f"scripts/modern_root.sh sh -c 'echo begun >> {log}; sleep 1; echo ended >> {log}'"
+    variables = {"GRAFT_MODERN_ROOT": str(tmp_path / "root"), "HOME": str(tmp_path)}
+    answer = bash(f"{command} & {command}; wait $!", [programs], **variables)
+    assert answer.returncode == 0, answer.stderr
+    assert log.read_text().splitlines() == ["begun", "ended"] * 2
+    assert answer.stderr.count(f"waiting for another call that uses {tmp_path}/root") == 1

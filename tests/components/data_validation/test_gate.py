@@ -1,8 +1,9 @@
 import dataclasses
+import json
 
 import pytest
 
-from components.data_validation.gate import Check, GateLimits, Verdict, images_needed, judge
+from components.data_validation.gate import Check, GateLimits, images_needed, judge
 from components.errors import InputError
 from components.image_example_gen.quarantine import Counts
 
@@ -80,7 +81,7 @@ def test_a_class_without_a_photo_in_a_split_is_named_with_what_would_do():
 
 def test_the_test_split_is_never_gated_on():
     counts = with_splits(train={"a": 9, "b": 5}, validation={"a": 2, "b": 1}, test={"a": 0, "b": 0})
-    assert judge(counts, {"test": ["No examples."]}, GateLimits()).passed
+    assert judge(counts, {"test": ["No examples."]}, GateLimits(0.05)).passed
 
 
 def test_a_departure_from_the_schema_refuses_and_is_quoted():
@@ -97,9 +98,16 @@ def test_all_failed_checks_stand_in_the_refusal_and_no_other():
     assert "classes have accepted" not in verdict.refusal
 
 
-def test_a_verdict_survives_being_written():
-    verdict = judge(GOOD, {}, GateLimits(0.0))
-    assert Verdict.from_json(verdict.to_json()) == verdict
+def test_a_verdict_is_written_with_every_check():
+    told = json.loads(judge(GOOD, {}, GateLimits(0.0)).to_json())
+    assert (told["passed"], len(told["checks"])) == (False, 4)
+    assert told["checks"][1] == {
+        "name": "classes",
+        "figure": 2,
+        "limit": 2,
+        "passed": True,
+        "words": "2 classes have accepted images (at least 2 must).",
+    }
 
 
 @pytest.mark.parametrize(("share", "images"), [(0.2, 21), (0.5, 7), (0.1, 44), (1.0, 1)])

@@ -95,7 +95,8 @@ class Runner:
         from components.data_validation.component import DataGate
         from components.image_example_gen.component import ImageExampleGen
 
-        gen = ImageExampleGen(source=str(self.source), splits=SPLITS, max_pixels=2400, **parameters)
+        settings = {"salt": "", "max_pixels": 2400, "min_size": 8, **parameters}
+        gen = ImageExampleGen(source=str(self.source), splits=SPLITS, **settings)
         stages = [gen]
         if whole:
             schema = ImportSchemaGen(schema_file=str(SCHEMA))

@@ -9,7 +9,7 @@ from PIL import Image
 from components.image_example_gen.decoding import decode_with_tensorflow
 from components.image_example_gen.examine import DecodeError, Limits, Properties, examine
 
-LIMITS = Limits()
+LIMITS = Limits(1_000, 1)
 
 
 def reason(content: bytes) -> str:

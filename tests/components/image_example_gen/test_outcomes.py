@@ -21,12 +21,14 @@ def accepted(path: str) -> Examined:
 
 
 def test_a_file_that_vanished_after_it_was_listed_is_unreadable(tmp_path, pillow):
-    examined = examine_file(tmp_path, Candidate("a/1", "a", 5), Limits(), pillow)
+    examined = examine_file(tmp_path, Candidate("a/1", "a", 5), Limits(1_000, 1), pillow)
     assert examined == Examined("a/1", "a", None, Fault("unreadable", "No such file or directory."))
 
 
 def test_a_file_too_large_for_an_example_is_refused_unread(tmp_path, pillow):
-    examined = examine_file(tmp_path, Candidate("a/1", "a", MAX_BYTES + 1), Limits(), pillow)
+    examined = examine_file(
+        tmp_path, Candidate("a/1", "a", MAX_BYTES + 1), Limits(1_000, 1), pillow
+    )
     assert isinstance(examined.verdict, Fault)
     assert examined.verdict.reason == "too_many_bytes"
 
@@ -83,6 +85,16 @@ def test_counts_name_every_class_in_every_split_and_leave_system_files_out():
         shares=SHARES,
     )
     assert Counts.from_json(counts.to_json()) == counts
+    assert counts.totals == {"a": 2, "b": 0}
+
+
+def test_the_summary_tells_ignored_files_apart_from_refused_ones():
+    assert count_outcomes(LISTING, OUTCOMES, SHARES).summary() == {
+        "accepted": 2,
+        "refused": 2,
+        "ignored": 1,
+        "reasons": {"corrupt": 1, "no_label": 1},
+    }
 
 
 def test_an_outcome_that_is_missing_stops_the_run():

@@ -228,3 +228,8 @@ def test_refusals_are_written_sorted_one_json_object_a_line(tmp_path):
         '{"path": "z.jpg", "reason": "no_label", '
         '"detail": "Move it into the folder of its class."}\n'
     )
+
+
+def test_a_source_that_may_not_be_entered_is_told(locked):
+    with pytest.raises(InputError, match=r"data\.source=.*/photos, which may not be read\."):
+        check_source(locked / "photos")

@@ -57,7 +57,7 @@ def refusal(path: Path) -> str:
 
 def test_functional_model_tells_its_input_and_name(tmp_path: Path) -> None:
     path = save(tmp_path / "base.keras", functional(image_input(96, 96, 3), layer("Conv2D")))
-    assert inspect_base(path) == BaseFile(path, (96, 96, 3), "tiny", False)
+    assert inspect_base(path) == BaseFile(path, (96, 96, 3), False)
 
 
 def test_open_height_and_width_are_none(tmp_path: Path) -> None:
@@ -210,13 +210,13 @@ def test_custom_function_is_refused_by_name(tmp_path: Path, function: str) -> No
 def test_keras_activation_written_as_a_function_is_taken(tmp_path: Path) -> None:
     activation = {"module": "builtins", "class_name": "function", "config": "relu6"}
     model = functional(image_input(8, 8, 3), layer("Conv2D", activation=activation))
-    assert inspect_base(save(tmp_path / "base.keras", model)).name == "tiny"
+    assert inspect_base(save(tmp_path / "base.keras", model)).input_shape == (8, 8, 3)
 
 
 def test_what_the_model_was_compiled_with_does_not_count(tmp_path: Path) -> None:
     model = functional(image_input(8, 8, 3))
     model["compile_config"] = {"loss": layer("MyLoss", "my_models")}
-    assert inspect_base(save(tmp_path / "base.keras", model)).name == "tiny"
+    assert inspect_base(save(tmp_path / "base.keras", model)).input_shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -250,13 +250,13 @@ def test_fixed_batch_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(224, 224, 3), (None, None, 3), (None, 224, 3)])
 def test_base_takes_its_fixed_size_or_any(shape: tuple[int | None, int | None, int]) -> None:
-    check_fits(BaseFile(Path("base.keras"), shape, "tiny"), 224)
+    check_fits(BaseFile(Path("base.keras"), shape), 224)
 
 
 @pytest.mark.parametrize("shape", [(224, 224, 3), (224, None, 3), (None, 224, 3)])
 def test_other_size_is_refused_with_both_sizes(shape: tuple[int | None, int | None, int]) -> None:
     with pytest.raises(InputError) as caught:
-        check_fits(BaseFile(Path("base.keras"), shape, "tiny"), 128)
+        check_fits(BaseFile(Path("base.keras"), shape), 128)
     assert str(caught.value) == (
         "Expected image.size to be the base's fixed input of 224 pixels. Received: image.size=128 "
         "with base.path=base.keras. Write image.size: 224, or leave image.size out."
@@ -265,12 +265,12 @@ def test_other_size_is_refused_with_both_sizes(shape: tuple[int | None, int | No
 
 def test_base_that_is_not_square_is_refused() -> None:
     with pytest.raises(InputError, match="Received: base.keras with the fixed input 224x192 pixel"):
-        check_fits(BaseFile(Path("base.keras"), (224, 192, 3), "tiny"), 224)
+        check_fits(BaseFile(Path("base.keras"), (224, 192, 3)), 224)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="../shared/data is not here")
 def test_real_base_is_read() -> None:
-    expected = BaseFile(REAL, (224, 224, 3), "mobilenet_v1_pw12", False)
+    expected = BaseFile(REAL, (224, 224, 3), False)
     assert inspect_base(REAL) == expected
 
 

@@ -1,6 +1,6 @@
 """Raw examples read back as batches, through Transform's graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,42 @@ tf = pytest.importorskip("tensorflow")
 
 from components.trainer.dataset import fine_tuning_batches, transformed_batches  # noqa: E402
 
-COUNT = 10
-KEYS = [f"{number:064x}".encode() for number in range(COUNT)]
+KEYS = [f"{number:064x}".encode() for number in range(10)]
+Tuning = Callable[..., Any]
 
 
-def batches() -> Any:
-    """Returns ten images of one pixel that holds their number, in batches of four."""
-    pixels = np.arange(COUNT, dtype=np.float32).reshape(COUNT, 1, 1, 1).repeat(3, axis=-1)
-    return tf.data.Dataset.from_tensor_slices((pixels, np.arange(COUNT) % 2, KEYS)).batch(4)
+@pytest.fixture
+def tuning(transform_output: Any, tmp_path: Path, encode: Callable[..., bytes]) -> Tuning:
+    """Returns what `fine_tuning_batches` does with ten images, each as bright as its number."""
+    path = tmp_path / "ten.gz"
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for number, key in enumerate(KEYS):
+            content = encode(np.full((8, 8, 3), 20 * number))
+            label = (b"blue", b"red")[number % 2]
+            values = {"image": content, "label": label, "image/split_key": key}
+            writer.write(example(values))
+
+    def batches(watched: Sequence[bytes], watch: bool, batch_size: int, seed: int = 0) -> Any:
+        return fine_tuning_batches([str(path)], transform_output, watched, watch, batch_size, seed)
+
+    return batches
+
+
+def example(values: Mapping[str, bytes]) -> bytes:
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for name, value in values.items()
+    }
+    message = tf.train.Example(features=tf.train.Features(feature=features))
+    return bytes(message.SerializeToString())
 
 
 def numbers(dataset: Any) -> list[int]:
-    return [int(pixel) for pixels, _ in dataset for pixel in pixels[:, 0, 0, 0]]
+    return [number for pixels, _ in dataset for number in numbers_of(pixels)]
+
+
+def numbers_of(pixels: Any) -> list[int]:
+    return [round(float(value) * 255 / 20) for value in pixels[:, 0, 0, 0]]
 
 
 def test_examples_become_pixels_label_rows_and_keys_in_file_order(
@@ -53,20 +77,19 @@ def test_files_are_read_in_the_order_of_their_names(
     assert [labels[row] for row in label_index.numpy()] == [b"red", b"blue"]
 
 
-def test_watched_images_come_in_order_and_alone() -> None:
-    watched = fine_tuning_batches(batches(), [KEYS[7], KEYS[2]], True, 4, 0)
-    assert numbers(watched) == [2, 7]
+def test_watched_images_come_in_order_and_alone(tuning: Tuning) -> None:
+    assert numbers(tuning([KEYS[7], KEYS[2]], True, 4)) == [2, 7]
 
 
-def test_all_other_images_are_trained_on_each_once_an_epoch() -> None:
-    training = fine_tuning_batches(batches(), [KEYS[7], KEYS[2]], False, 3, 0)
+def test_all_other_images_are_trained_on_each_once_an_epoch(tuning: Tuning) -> None:
+    training = tuning([KEYS[7], KEYS[2]], False, 3)
     assert sorted(numbers(training)) == [0, 1, 3, 4, 5, 6, 8, 9]
     assert [len(pixels) for pixels, _ in training] == [3, 3, 2]
 
 
-def test_training_images_are_shuffled_by_the_seed_and_anew_each_epoch() -> None:
+def test_training_images_are_shuffled_by_the_seed_and_anew_each_epoch(tuning: Tuning) -> None:
     def epochs(seed: int) -> list[list[int]]:
-        training = fine_tuning_batches(batches(), [KEYS[0]], False, 4, seed)
+        training = tuning([KEYS[0]], False, 4, seed)
         return [numbers(training), numbers(training)]
 
     assert epochs(3) == epochs(3)
@@ -74,7 +97,9 @@ def test_training_images_are_shuffled_by_the_seed_and_anew_each_epoch() -> None:
     assert epochs(3) != epochs(4)
 
 
-def test_labels_stay_with_their_pixels() -> None:
+def test_labels_stay_with_their_pixels(tuning: Tuning, transform_output: Any) -> None:
+    labels = transform_output.vocabulary_by_name("labels")
     for watch in (False, True):
-        for pixels, label_index in fine_tuning_batches(batches(), KEYS[:5], watch, 4, 1):
-            np.testing.assert_array_equal(pixels[:, 0, 0, 0] % 2, label_index)
+        for pixels, label_index in tuning(KEYS[:5], watch, 4):
+            expected = [(b"blue", b"red")[number % 2] for number in numbers_of(pixels)]
+            assert [labels[row] for row in label_index] == expected

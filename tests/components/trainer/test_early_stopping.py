@@ -10,12 +10,17 @@ from components.trainer.early_stopping import patience_in_epochs, watched
 KEYS = [hashlib.sha256(bytes([number])).hexdigest().encode() for number in range(20)]
 
 
+def watch_alike(keys: list[bytes], share: float) -> np.ndarray:
+    """Chooses among images of one label."""
+    return watched(keys, [0] * len(keys), share)
+
+
 def chosen(keys: list[bytes], share: float) -> set[bytes]:
-    return {key for key, watch in zip(keys, watched(keys, share), strict=True) if watch}
+    return {key for key, watch in zip(keys, watch_alike(keys, share), strict=True) if watch}
 
 
 def test_the_choice_is_the_share_with_the_lowest_salted_hashes() -> None:
-    mask = watched([b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"], 0.25)
+    mask = watch_alike([b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"], 0.25)
     assert mask.dtype == bool
     # sha256 of b"watch" + key begins with 47 for c, with 4c for a; the next is d with 62.
     assert np.flatnonzero(mask).tolist() == [0, 2]
@@ -23,7 +28,7 @@ def test_the_choice_is_the_share_with_the_lowest_salted_hashes() -> None:
 
 def test_copies_of_an_image_stay_on_one_side() -> None:
     keys = [*KEYS, *KEYS, *KEYS[:7]]
-    mask = watched(keys, 0.3)
+    mask = watch_alike(keys, 0.3)
     for key in KEYS:
         assert len({watch for other, watch in zip(keys, mask, strict=True) if other == key}) == 1
 
@@ -43,12 +48,12 @@ def test_an_image_that_is_watched_stays_so_in_a_larger_share() -> None:
 
 def test_keys_as_the_feature_cache_gives_them_are_chosen_alike() -> None:
     stored = list(np.array(KEYS, "S64"))
-    np.testing.assert_array_equal(watched(stored, 0.2), watched(KEYS, 0.2))
+    np.testing.assert_array_equal(watch_alike(stored, 0.2), watch_alike(KEYS, 0.2))
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.5])
 def test_of_two_images_one_is_watched_and_one_trained_on(share: float) -> None:
-    assert watched(KEYS[:2], share).tolist() in ([True, False], [False, True])
+    assert watch_alike(KEYS[:2], share).tolist() in ([True, False], [False, True])
 
 
 def test_of_few_images_a_quarter_is_watched_and_of_more_at_least_thirty() -> None:
@@ -74,6 +79,16 @@ def test_patience_is_at_least_sixty_steps_unless_there_is_none(
     patience: int, images: int, batch_size: int, epochs: int
 ) -> None:
     assert patience_in_epochs(patience, images, batch_size) == epochs
+
+
+@pytest.mark.parametrize("salt", range(20))
+def test_one_image_of_each_label_stays_to_be_trained_on(salt: int) -> None:
+    keys = [hashlib.sha256(f"{salt}.{number}".encode()).hexdigest().encode() for number in range(9)]
+    labels = [0, 0, 1, 1, 1, 2, 3, 3, 3]
+    mask = watched(keys, labels, 0.5)
+    trained = {label for label, watch in zip(labels, mask, strict=True) if not watch}
+    assert trained == {0, 1, 2, 3}
+    assert mask.sum() == 4
 
 
 def test_where_splits_cut_is_not_where_the_watched_are_cut() -> None:

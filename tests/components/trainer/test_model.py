@@ -9,7 +9,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from components.errors import GraftError  # noqa: E402
-from components.trainer import model  # noqa: E402
+from components.trainer import backbones, model  # noqa: E402
 
 SIDE = 6  # pixels
 HEAD = {"hidden": [5], "dropout": 0.5}
@@ -50,14 +50,14 @@ def stage(**changed: Any) -> dict[str, Any]:
 
 def test_a_pooled_base_is_frozen() -> None:
     base = new_base()
-    pooled = model.pooled_base(base, SIDE, "average")
+    pooled = backbones.pooled_base(base, SIDE, "average")
     assert pooled.trainable_weights == base.trainable_weights == []
 
 
 @pytest.mark.parametrize(("pooling", "reduce"), [("average", np.mean), ("max", np.max)])
 def test_a_feature_map_is_pooled_over_its_places(pooling: str, reduce: Any) -> None:
     base = new_base()
-    pooled = model.pooled_base(base, SIDE, pooling)
+    pooled = backbones.pooled_base(base, SIDE, pooling)
     expected = reduce(base.predict(pixels(2), verbose=0), axis=(1, 2))
     assert pooled.output.shape == (None, 4)
     np.testing.assert_allclose(pooled.predict(pixels(2), verbose=0), expected, atol=1e-5)
@@ -65,13 +65,13 @@ def test_a_feature_map_is_pooled_over_its_places(pooling: str, reduce: Any) -> N
 
 def test_a_base_that_gives_a_vector_is_left_as_it_is() -> None:
     base = new_base(vector=True)
-    pooled = model.pooled_base(base, SIDE, "max")
+    pooled = backbones.pooled_base(base, SIDE, "max")
     np.testing.assert_allclose(pooled(pixels(2)), base(pixels(2), training=False), atol=1e-6)
 
 
 def test_batch_normalisation_of_the_base_keeps_its_statistics_in_training() -> None:
     base = new_base()
-    pooled = model.pooled_base(base, SIDE, "average")
+    pooled = backbones.pooled_base(base, SIDE, "average")
     np.testing.assert_allclose(
         pooled(pixels(3) * 9, training=True), pooled(pixels(3) * 9, training=False), atol=1e-6
     )
@@ -99,7 +99,7 @@ def test_a_head_without_hidden_layers_is_one_layer() -> None:
 
 
 def test_the_joined_model_is_the_head_after_the_base() -> None:
-    pooled = model.pooled_base(new_base(), SIDE, "average")
+    pooled = backbones.pooled_base(new_base(), SIDE, "average")
     head = model.new_head(4, 3, HEAD)
     expected = head.predict(pooled.predict(pixels(5), verbose=0), verbose=0)
     joined = model.join(pooled, head)
@@ -108,7 +108,7 @@ def test_the_joined_model_is_the_head_after_the_base() -> None:
 
 def test_of_the_joined_model_only_the_head_is_trainable() -> None:
     head = model.new_head(4, 3, HEAD)
-    joined = model.join(model.pooled_base(new_base(), SIDE, "average"), head)
+    joined = model.join(backbones.pooled_base(new_base(), SIDE, "average"), head)
     assert [id(weight) for weight in joined.trainable_weights] == [
         id(weight) for weight in head.trainable_weights
     ]
@@ -127,7 +127,7 @@ def test_unfreezing_the_top_leaves_batch_normalisation_frozen(
     layers: int, trainable: list[str]
 ) -> None:
     base = new_base()
-    model.pooled_base(base, SIDE, "average")
+    backbones.pooled_base(base, SIDE, "average")
     assert model.unfreeze_top(base, layers) == len(trainable)
     assert [weight.path for weight in base.trainable_weights] == trainable
 
@@ -136,7 +136,7 @@ def test_batch_normalisation_within_a_nested_model_stays_frozen_too() -> None:
     inner = keras.Sequential([keras.Input((SIDE, SIDE, 3)), *new_base().layers[1:]], name="inner")
     outer_input = keras.Input((SIDE, SIDE, 3))
     base = keras.Model(outer_input, inner(outer_input))
-    model.pooled_base(base, SIDE, "average")
+    backbones.pooled_base(base, SIDE, "average")
     assert model.unfreeze_top(base, 1) == 4
     assert not [weight.path for weight in base.trainable_weights if "norm" in weight.path]
 
@@ -144,7 +144,7 @@ def test_batch_normalisation_within_a_nested_model_stays_frozen_too() -> None:
 def test_unfrozen_layers_are_trained_in_the_joined_model_and_no_others() -> None:
     base = new_base()
     joined = model.join(
-        model.pooled_base(base, SIDE, "average"), model.new_head(4, 2, {**HEAD, "dropout": 0.0})
+        backbones.pooled_base(base, SIDE, "average"), model.new_head(4, 2, {**HEAD, "dropout": 0.0})
     )
     before = {weight.path: weight.numpy() for weight in base.weights}
     model.unfreeze_top(base, 1)

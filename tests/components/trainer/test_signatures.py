@@ -12,7 +12,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
-from components.trainer import model, signatures  # noqa: E402
+from components.trainer import backbones, model, signatures  # noqa: E402
 
 SIZE = 8
 CLASSES = ("blue", "red", "green", "<b>", "white", "black", "grüne")
@@ -53,7 +53,7 @@ def parts(transform_output: Any) -> dict[str, Any]:
     keras.utils.set_random_seed(0)
     pixels = keras.Input((SIZE, SIZE, 3))
     base = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
-    embedder = model.pooled_base(base, SIZE, "average")
+    embedder = backbones.pooled_base(base, SIZE, "average")
     head = model.new_head(4, len(CLASSES), {"hidden": [6], "dropout": 0.5})
     classifier = model.join(embedder, head)
     module = signatures.ServingModule(classifier, embedder, transform_output, CLASSES)

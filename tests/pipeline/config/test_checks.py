@@ -1,64 +1,12 @@
 """What must hold between keys, and between them and the files they name."""
 
-import json
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.errors import InputError
 from pipeline.config import load
-
-LEAST = """\
-name: flowers
-data:
-  source: photos/
-base:
-  name: MobileNetV2
-push:
-  directory: served/flowers
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "photos").mkdir()
-    return tmp_path
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "flowers.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def change(old: str, new: str) -> str:
-    changed = LEAST.replace(old, new)
-    assert changed != LEAST
-    return changed
-
-
-def refusal(path: Path, *overrides: str) -> str:
-    """Returns the message without the folder that the test runs in."""
-    with pytest.raises(InputError) as caught:
-        load(path, overrides)
-    return str(caught.value).replace(f"{path.parent}/", "")
-
-
-def save_base(path: Path, height: int | None, width: int | None) -> Path:
-    inputs = {"name": "photo", "batch_shape": [None, height, width, 3]}
-    layers = [{"module": "keras.layers", "class_name": "InputLayer", "config": inputs}]
-    config = {"name": "tiny", "layers": layers, "input_layers": ["photo", 0, 0]}
-    model = {"module": "keras", "class_name": "Functional", "config": config}
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("config.json", json.dumps(model))
-        archive.writestr("model.weights.h5", b"")
-    return path
-
-
-def with_base(path: str = "base.keras") -> str:
-    return change("name: MobileNetV2", f"path: {path}\n  preprocessing: rescale_0_1")
-
 
 # Splits
 
@@ -72,101 +20,105 @@ def with_base(path: str = "base.keras") -> str:
     ],
 )
 def test_splits_that_do_not_add_up_to_one_are_refused(
-    folder: Path, splits: str, total: str
+    project: Any, splits: str, total: str
 ) -> None:
-    message = refusal(write(folder, change("photos/", f"photos/\n  splits: {splits}")))
+    message = project.refusal(
+        project.write(project.change("photos/", f"photos/\n  splits: {splits}"))
+    )
     assert message.startswith(
         "flowers.yaml, line 4: Expected the shares in data.splits to add up to 1. Received: train="
     )
     assert message.endswith(f"which add up to {total}")
 
 
-def test_splits_are_shares_in_their_order(folder: Path) -> None:
+def test_splits_are_shares_in_their_order(project: Any) -> None:
     splits = "data.splits={test: 0.1, validation: 0.2, train: 0.7}"
-    config = load(write(folder, LEAST), [splits])
+    config = load(project.write(), [splits])
     assert list(config.data.splits.shares().items()) == [
         ("train", 0.7),
         ("validation", 0.2),
         ("test", 0.1),
     ]
-    assert load(write(folder, LEAST)).data.splits.shares() == {"train": 0.8, "validation": 0.2}
+    assert load(project.write()).data.splits.shares() == {"train": 0.8, "validation": 0.2}
 
 
-def test_thirds_add_up_to_one(folder: Path) -> None:
+def test_thirds_add_up_to_one(project: Any) -> None:
     third = "0.3333333"
     splits = f"data.splits={{train: {third}, validation: {third}, test: {third}}}"
-    assert load(write(folder, LEAST), [splits]).data.splits.test == 0.3333333
+    assert load(project.write(), [splits]).data.splits.test == 0.3333333
 
 
-def test_splits_broken_by_an_override_are_told_at_the_override(folder: Path) -> None:
-    path = write(folder, change("photos/", "photos/\n  splits: {train: 0.8, validation: 0.2}"))
-    message = refusal(path, "data.splits.train=0.7")
+def test_splits_broken_by_an_override_are_told_at_the_override(project: Any) -> None:
+    path = project.write(
+        project.change("photos/", "photos/\n  splits: {train: 0.8, validation: 0.2}")
+    )
+    message = project.refusal(path, "data.splits.train=0.7")
     assert message.startswith("flowers.yaml, --set data.splits.train: Expected the shares in")
-    message = refusal(path, "data.splits.train=1")
+    message = project.refusal(path, "data.splits.train=1")
     assert "Expected data.splits.train to be a number above 0 and below 1 (share)." in message
 
 
-def test_split_without_validation_is_refused(folder: Path) -> None:
-    message = refusal(write(folder, LEAST), "data.splits={train: 0.9, test: 0.1}")
+def test_split_without_validation_is_refused(project: Any) -> None:
+    message = project.refusal(project.write(), "data.splits={train: 0.9, test: 0.1}")
     assert "Expected data.splits.validation to be given: a number above 0 and below 1" in message
 
 
 # The base
 
 
-def test_base_by_name_takes_size_and_preprocessing_of_the_table(folder: Path) -> None:
-    config = load(write(folder, change("MobileNetV2", "InceptionV3")))
+def test_base_by_name_takes_size_and_preprocessing_of_the_table(project: Any) -> None:
+    config = load(project.write(project.change("MobileNetV2", "InceptionV3")))
     assert (config.resolved_image_size, config.resolved_preprocessing) == (299, "rescale_-1_1")
-    assert load(write(folder, LEAST), ["image.size=96"]).resolved_image_size == 96
+    assert load(project.write(), ["image.size=96"]).resolved_image_size == 96
 
 
-def test_unknown_base_is_told_with_the_nearest(folder: Path) -> None:
-    message = refusal(write(folder, change("MobileNetV2", "ResNet-50")))
+def test_unknown_base_is_told_with_the_nearest(project: Any) -> None:
+    message = project.refusal(project.write(project.change("MobileNetV2", "ResNet-50")))
     assert message.startswith(
         "flowers.yaml, line 5: Expected base.name to be the name of a base. Received: "
         "base.name='ResNet-50'. Did you mean ResNet50? Known are MobileNetV2, MobileNet, "
     )
 
 
-def test_size_below_what_the_base_takes_is_refused(folder: Path) -> None:
-    path = write(folder, change("MobileNetV2", "Xception"))
+def test_size_below_what_the_base_takes_is_refused(project: Any) -> None:
+    path = project.write(project.change("MobileNetV2", "Xception"))
     assert load(path, ["image.size=71"]).resolved_image_size == 71
-    assert refusal(path, "image.size=70") == (
+    assert project.refusal(path, "image.size=70") == (
         "flowers.yaml, --set image.size: Expected image.size to be at least 71 pixels, the least "
         "that Xception takes. Received: image.size=70. Write image.size: 299, or choose another "
         "base."
     )
 
 
-def test_base_file_gives_its_fixed_size(folder: Path) -> None:
-    save_base(folder / "base.keras", 96, 96)
-    config = load(write(folder, with_base()))
+def test_base_file_gives_its_fixed_size(folder: Path, project: Any) -> None:
+    project.save_base(96, 96)
+    config = load(project.write(project.with_base()))
     assert config.base.path == folder / "base.keras"
     assert config.base.weights is None
     assert (config.resolved_image_size, config.resolved_preprocessing) == (96, "rescale_0_1")
 
 
-def test_override_of_a_section_replaces_all_of_it(folder: Path) -> None:
-    save_base(folder / "base.keras", 64, 64)
+def test_override_of_a_section_replaces_all_of_it(project: Any) -> None:
+    project.save_base(64, 64)
     override = "base={path: base.keras, preprocessing: caffe}"
-    config = load(write(folder, LEAST), [override])
+    config = load(project.write(), [override])
     assert (config.base.name, config.resolved_image_size) == (None, 64)
 
 
-def test_base_file_of_open_size_needs_image_size(folder: Path) -> None:
-    save_base(folder / "base.keras", None, None)
-    path = write(folder, with_base())
+def test_base_file_of_open_size_needs_image_size(project: Any) -> None:
+    project.save_base(None, None)
+    path = project.write(project.with_base())
     assert load(path, ["image.size=48"]).resolved_image_size == 48
-    assert refusal(path) == (
+    assert project.refusal(path) == (
         "flowers.yaml, line 5: base.path: Expected image.size with a base whose input has no fixed "
         "size. Received: no image.size with base.path=base.keras. Write image.size: 224, or the "
         "size that the base was trained on."
     )
 
 
-def test_size_that_the_base_file_does_not_take_is_told_at_its_line(folder: Path) -> None:
-    save_base(folder / "base.keras", 224, 224)
-    message = refusal(write(folder, with_base() + "image: {size: 128}\n"))
+def test_size_that_the_base_file_does_not_take_is_told_at_its_line(project: Any) -> None:
+    project.save_base(224, 224)
+    message = project.refusal(project.write(project.with_base() + "image: {size: 128}\n"))
     assert message == (
         "flowers.yaml, line 9: image.size: Expected image.size to be the base's fixed input of 224 "
         "pixels. Received: image.size=128 with base.path=base.keras. Write image.size: 224, or "
@@ -174,9 +126,11 @@ def test_size_that_the_base_file_does_not_take_is_told_at_its_line(folder: Path)
     )
 
 
-def test_base_file_that_is_not_square_is_refused(folder: Path) -> None:
-    save_base(folder / "base.keras", 224, 192)
-    assert "with the fixed input 224x192 pixels" in refusal(write(folder, with_base()))
+def test_base_file_that_is_not_square_is_refused(project: Any) -> None:
+    project.save_base(224, 192)
+    assert "with the fixed input 224x192 pixels" in project.refusal(
+        project.write(project.with_base())
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,9 +138,9 @@ def test_base_file_that_is_not_square_is_refused(folder: Path) -> None:
     [("base.h5", "Received: base.h5. Other formats are refused"), ("x.keras", "does not exist")],
 )
 def test_base_file_that_cannot_be_used_is_told_at_its_line(
-    folder: Path, file: str, received: str
+    project: Any, file: str, received: str
 ) -> None:
-    message = refusal(write(folder, with_base(file)))
+    message = project.refusal(project.write(project.with_base(file)))
     assert message.startswith("flowers.yaml, line 5: base.path: Expected a")
     assert received in message
 
@@ -224,51 +178,70 @@ def test_base_file_that_cannot_be_used_is_told_at_its_line(
     ],
 )
 def test_base_is_a_name_or_a_file_with_its_preprocessing(
-    folder: Path, base: str, message: str
+    project: Any, base: str, message: str
 ) -> None:
-    told = refusal(write(folder, change("\n  name: MobileNetV2", f" {base}")))
+    told = project.refusal(project.write(project.change("\n  name: MobileNetV2", f" {base}")))
     assert told.startswith(f"flowers.yaml, line 4: {message}")
     assert len(told.splitlines()) == 1
 
 
 @pytest.mark.parametrize("value", ["none", "null", "~"])
-def test_no_weights_are_none(folder: Path, value: str) -> None:
-    assert load(write(folder, LEAST), [f"base.weights={value}"]).base.weights == "none"
+def test_no_weights_are_none(project: Any, value: str) -> None:
+    assert load(project.write(), [f"base.weights={value}"]).base.weights == "none"
 
 
 @pytest.mark.parametrize("file", ["top.weights.h5", "top.h5", "top.keras"])
-def test_weights_may_be_a_file(folder: Path, file: str) -> None:
+def test_weights_may_be_a_file(folder: Path, project: Any, file: str) -> None:
     (folder / file).touch()
-    assert load(write(folder, LEAST), [f"base.weights={file}"]).base.weights == folder / file
+    assert load(project.write(), [f"base.weights={file}"]).base.weights == folder / file
 
 
-def test_weights_file_that_is_missing_is_told(folder: Path) -> None:
-    assert refusal(write(folder, LEAST), "base.weights=a.weights.h5") == (
+def test_weights_file_that_is_missing_is_told(project: Any) -> None:
+    assert project.refusal(project.write(), "base.weights=a.weights.h5") == (
         "flowers.yaml, --set base.weights: Expected base.weights to be an existing file, imagenet "
-        "or none. Received: base.weights='a.weights.h5'. Correct the path, or put the file there."
+        "or none. Received: base.weights='a.weights.h5', which does not exist. Correct the path, "
+        "or put the file there."
     )
 
 
-def test_misspelt_weights_are_told_with_the_nearest(folder: Path) -> None:
-    message = refusal(write(folder, LEAST), "base.weights=ImageNet")
+def test_folder_in_place_of_the_weights_is_told(folder: Path, project: Any) -> None:
+    (folder / "a.h5").mkdir()
+    message = project.refusal(project.write(), "base.weights=a.h5")
+    assert "Received: base.weights='a.h5', which is no file." in message
+
+
+def test_inputs_that_may_not_be_reached_are_told(locked: Path) -> None:
+    path = locked.parent / "tiny.yaml"
+    path.write_text(
+        "{name: tiny, data: {source: locked/photos}, push: {directory: served}, "
+        "base: {name: MobileNetV2, weights: locked/w.h5}}"
+    )
+    with pytest.raises(InputError) as caught:
+        load(path)
+    assert f"data.source='{locked}/photos', which may not be read." in str(caught.value)
+    assert f"base.weights='{locked}/w.h5', which may not be read." in str(caught.value)
+
+
+def test_misspelt_weights_are_told_with_the_nearest(project: Any) -> None:
+    message = project.refusal(project.write(), "base.weights=ImageNet")
     assert message.endswith("Received: base.weights='ImageNet'. Did you mean imagenet?")
 
 
 # Inputs and folders
 
 
-def test_missing_source_is_told_at_its_line(folder: Path) -> None:
-    path = write(folder, change("photos/", "fotos/"))
-    assert refusal(path) == (
-        "flowers.yaml, line 3: Expected data.source to exist. Received: data.source='fotos'. "
-        "Correct the path: a folder with one folder of images for each class."
+def test_missing_source_is_told_at_its_line(folder: Path, project: Any) -> None:
+    path = project.write(project.change("photos/", "fotos/"))
+    assert project.refusal(path) == (
+        "flowers.yaml, line 3: Expected data.source to exist. Received: data.source='fotos', "
+        "which does not exist. Correct the path: a folder with one folder of images for each class."
     )
     assert load(path, check_inputs=False).data.source == folder / "fotos"
 
 
-def test_pattern_that_matches_files_is_a_source(folder: Path) -> None:
-    path = write(folder, change("photos/", "shards/*.tfrecord"))
-    assert "Expected data.source to exist" in refusal(path)
+def test_pattern_that_matches_files_is_a_source(folder: Path, project: Any) -> None:
+    path = project.write(project.change("photos/", "shards/*.tfrecord"))
+    assert "Expected data.source to exist" in project.refusal(path)
     (folder / "shards").mkdir()
     (folder / "shards" / "a.tfrecord").touch()
     assert load(path).data.source == folder / "shards" / "*.tfrecord"
@@ -284,31 +257,33 @@ def test_pattern_that_matches_files_is_a_source(folder: Path) -> None:
     ],
 )
 def test_outputs_among_the_photos_are_refused(
-    folder: Path, override: str, where: str | None
+    folder: Path, project: Any, override: str, where: str | None
 ) -> None:
     key, _, value = override.partition("=")
-    path = write(folder, LEAST)
+    path = project.write()
     if where is None:
         assert load(path, [override]).runtime.root == folder
         return
-    assert refusal(path, override) == (
+    assert project.refusal(path, override) == (
         f"flowers.yaml, --set {key}: Expected {key} outside data.source, where what a run writes "
         f"would be taken for photos. Received: {key}='{value}', {where} data.source='photos'. "
         "Choose a folder beside the photos."
     )
 
 
-def test_outputs_among_the_photos_are_seen_through_links(folder: Path) -> None:
+def test_outputs_among_the_photos_are_seen_through_links(folder: Path, project: Any) -> None:
     (folder / "link").symlink_to(folder / "photos")
-    message = refusal(write(folder, LEAST), "push.directory=link/served")
+    message = project.refusal(project.write(), "push.directory=link/served")
     assert "Expected push.directory outside data.source" in message
 
 
 @pytest.mark.parametrize(
     ("directory", "equal"), [("runs", "runtime.root"), ("runs/flowers", "runtime.root/name")]
 )
-def test_push_directory_is_a_folder_of_its_own(folder: Path, directory: str, equal: str) -> None:
-    assert refusal(write(folder, LEAST), f"push.directory={directory}") == (
+def test_push_directory_is_a_folder_of_its_own(
+    folder: Path, project: Any, directory: str, equal: str
+) -> None:
+    assert project.refusal(project.write(), f"push.directory={directory}") == (
         "flowers.yaml, --set push.directory: Expected push.directory to be a folder of its own. "
         f"Received: push.directory='{directory}', equal to {equal}. Choose another, such as "
         "served/flowers."

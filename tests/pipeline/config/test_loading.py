@@ -6,50 +6,13 @@ from typing import Any
 
 import pytest
 
-from components.errors import InputError
 from pipeline.config import load
-
-LEAST = """\
-name: flowers
-data:
-  source: photos/
-base:
-  name: MobileNetV2
-push:
-  directory: served/flowers
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "photos").mkdir()
-    return tmp_path
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "flowers.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def change(old: str, new: str) -> str:
-    changed = LEAST.replace(old, new)
-    assert changed != LEAST
-    return changed
-
-
-def refusal(path: Path, *overrides: str) -> str:
-    """Returns the message without the folder that the test runs in."""
-    with pytest.raises(InputError) as caught:
-        load(path, overrides)
-    return str(caught.value).replace(f"{path.parent}/", "")
-
 
 # Defaults and paths
 
 
-def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path) -> None:
-    assert load(write(folder, LEAST)).model_dump(mode="json") == {
+def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path, project: Any) -> None:
+    assert load(project.write()).model_dump(mode="json") == {
         "name": "flowers",
         "data": {
             "source": f"{folder}/photos",
@@ -83,7 +46,7 @@ def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path) ->
 
 
 @pytest.mark.parametrize("missing", ["name", "data.source", "base", "push.directory"])
-def test_each_of_the_four_keys_is_asked_for(folder: Path, missing: str) -> None:
+def test_each_of_the_four_keys_is_asked_for(project: Any, missing: str) -> None:
     data: dict[str, Any] = {
         "name": "flowers",
         "data": {"source": "photos"},
@@ -92,14 +55,14 @@ def test_each_of_the_four_keys_is_asked_for(folder: Path, missing: str) -> None:
     }
     section, _, key = missing.rpartition(".")
     del (data[section] if section else data)[key]
-    message = refusal(write(folder, json.dumps(data)))
+    message = project.refusal(project.write(json.dumps(data)))
     assert f"Expected {missing} to be given:" in message
     assert f"Received: no {missing}. Add it, for example {key}: " in message
     assert len(message.splitlines()) == 1
 
 
-def test_missing_key_is_told_at_the_line_of_its_section(folder: Path) -> None:
-    message = refusal(write(folder, change("  directory: served/flowers\n", "")))
+def test_missing_key_is_told_at_the_line_of_its_section(project: Any) -> None:
+    message = project.refusal(project.write(project.change("  directory: served/flowers\n", "")))
     assert message == (
         "flowers.yaml, line 6: Expected push.directory to be given: a path. Received: no "
         "push.directory. Add it, for example directory: served/flowers."
@@ -107,9 +70,9 @@ def test_missing_key_is_told_at_the_line_of_its_section(folder: Path) -> None:
 
 
 def test_relative_paths_are_relative_to_the_file_also_in_overrides(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(folder, change("photos/", "../elsewhere/./photos"))
+    path = project.write(project.change("photos/", "../elsewhere/./photos"))
     monkeypatch.chdir("/")
     config = load(path, ["push.directory=../served"], check_inputs=False)
     assert config.data.source == folder.parent / "elsewhere" / "photos"
@@ -117,39 +80,39 @@ def test_relative_paths_are_relative_to_the_file_also_in_overrides(
 
 
 def test_file_may_be_named_relative_to_the_current_folder(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(folder, LEAST)
+    project.write()
     monkeypatch.chdir(folder)
     assert load("flowers.yaml").data.source == folder / "photos"
 
 
-def test_home_folder_is_expanded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_folder_is_expanded(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
-    config = load(write(folder, LEAST), ["push.directory=~/served"])
+    config = load(project.write(), ["push.directory=~/served"])
     assert config.push.directory == Path("/home/someone/served")
 
 
-def test_absolute_paths_are_kept(folder: Path) -> None:
-    config = load(write(folder, LEAST), ["runtime.root=/var/graft"])
+def test_absolute_paths_are_kept(project: Any) -> None:
+    config = load(project.write(), ["runtime.root=/var/graft"])
     assert config.home == Path("/var/graft/flowers")
 
 
 @pytest.mark.parametrize("key", ["data.source", "push.directory", "runtime.root"])
-def test_remote_paths_are_refused(folder: Path, key: str) -> None:
-    assert refusal(write(folder, LEAST), f"{key}=gs://bucket/x") == (
+def test_remote_paths_are_refused(project: Any, key: str) -> None:
+    assert project.refusal(project.write(), f"{key}=gs://bucket/x") == (
         f"flowers.yaml, --set {key}: Expected {key} to be a path on this machine. Received: "
         f"{key}='gs://bucket/x'. Remote paths are not read yet: copy or mount it here."
     )
 
 
-def test_empty_path_is_refused_and_not_the_current_folder(folder: Path) -> None:
-    message = refusal(write(folder, LEAST), 'push.directory=""')
+def test_empty_path_is_refused_and_not_the_current_folder(project: Any) -> None:
+    message = project.refusal(project.write(), 'push.directory=""')
     assert "Expected push.directory to be a path. Received: push.directory=''." in message
 
 
-def test_empty_section_has_its_defaults(folder: Path) -> None:
-    config = load(write(folder, LEAST + "train:\n  # epochs: 3\nhead:\n"))
+def test_empty_section_has_its_defaults(project: Any) -> None:
+    config = load(project.write(project.least + "train:\n  # epochs: 3\nhead:\n"))
     assert (config.train.epochs, config.head.hidden) == (20, (128,))
 
 
@@ -183,9 +146,9 @@ def test_empty_section_has_its_defaults(folder: Path) -> None:
     ],
 )
 def test_unknown_key_is_told_with_its_line_and_the_nearest_one(
-    folder: Path, text: str, line: int, received: str, mend: str
+    project: Any, text: str, line: int, received: str, mend: str
 ) -> None:
-    message = refusal(write(folder, LEAST + text))
+    message = project.refusal(project.write(project.least + text))
     assert message.startswith(f"flowers.yaml, line {line}: Expected a known key ")
     assert message.endswith(f"Received: the unknown key {received}. {mend}")
 
@@ -227,48 +190,50 @@ def test_unknown_key_is_told_with_its_line_and_the_nearest_one(
     ],
 )
 def test_wrong_value_is_told_with_what_is_expected(
-    folder: Path, key: str, value: str, expected: str
+    project: Any, key: str, value: str, expected: str
 ) -> None:
-    message = refusal(write(folder, LEAST), f"{key}={value}")
+    message = project.refusal(project.write(), f"{key}={value}")
     assert message.startswith(f"flowers.yaml, --set {key}: Expected {key} to be {expected}")
     assert f"Received: {key}=" in message
     assert "Input should" not in message
     assert len(message.splitlines()) == 1
 
 
-def test_number_in_quotes_is_told_to_be_written_without(folder: Path) -> None:
-    message = refusal(write(folder, LEAST + "train:\n  seed: 1\n  epochs: '20'\n"))
+def test_number_in_quotes_is_told_to_be_written_without(project: Any) -> None:
+    message = project.refusal(project.write(project.least + "train:\n  seed: 1\n  epochs: '20'\n"))
     assert message == (
         "flowers.yaml, line 10: Expected train.epochs to be a whole number from 1 to 100000 "
         "(epochs). Received: train.epochs='20'. Write it without quotes: epochs: 20."
     )
 
 
-def test_wrong_item_of_a_list_is_named_by_its_place(folder: Path) -> None:
-    message = refusal(write(folder, LEAST + "head:\n  hidden:\n    - 64\n    - wide\n"))
+def test_wrong_item_of_a_list_is_named_by_its_place(project: Any) -> None:
+    message = project.refusal(
+        project.write(project.least + "head:\n  hidden:\n    - 64\n    - wide\n")
+    )
     assert message.startswith("flowers.yaml, line 11: Expected head.hidden to be a list of up to")
     assert "Received: head.hidden.1='wide'." in message
 
 
-def test_whole_number_is_taken_where_a_number_is_expected(folder: Path) -> None:
-    config = load(write(folder, LEAST), ["train.learning_rate=1", "evaluate.min_accuracy=0"])
+def test_whole_number_is_taken_where_a_number_is_expected(project: Any) -> None:
+    config = load(project.write(), ["train.learning_rate=1", "evaluate.min_accuracy=0"])
     assert (config.train.learning_rate, config.evaluate.min_accuracy) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("value", ["1e-5", "1E-5", "0.00001", "1.0e-05", ".00001"])
-def test_number_with_exponent_is_a_number(folder: Path, value: str) -> None:
-    config = load(write(folder, LEAST + f"train: {{learning_rate: {value}}}"))
+def test_number_with_exponent_is_a_number(project: Any, value: str) -> None:
+    config = load(project.write(project.least + f"train: {{learning_rate: {value}}}"))
     assert config.train.learning_rate == 0.00001
 
 
-def test_words_that_older_yaml_takes_for_booleans_or_dates_are_text(folder: Path) -> None:
+def test_words_that_older_yaml_takes_for_booleans_or_dates_are_text(project: Any) -> None:
     for word in ("no", "on", "2024-01-01", "1:30"):
-        config = load(write(folder, LEAST), [f"data.split_salt={word}"])
+        config = load(project.write(), [f"data.split_salt={word}"])
         assert config.data.split_salt == word
 
 
-def test_underscores_group_digits(folder: Path) -> None:
-    assert load(write(folder, LEAST), ["data.max_pixels=1_000_000"]).data.max_pixels == 1_000_000
+def test_underscores_group_digits(project: Any) -> None:
+    assert load(project.write(), ["data.max_pixels=1_000_000"]).data.max_pixels == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -282,25 +247,28 @@ def test_underscores_group_digits(folder: Path) -> None:
         ("Blüten_1", "bl-ten-1"),
     ],
 )
-def test_wrong_name_is_told_with_a_valid_one(folder: Path, name: str, valid: str) -> None:
-    message = refusal(write(folder, change("name: flowers", f"name: {name}")))
+def test_wrong_name_is_told_with_a_valid_one(project: Any, name: str, valid: str) -> None:
+    message = project.refusal(project.write(project.change("name: flowers", f"name: {name}")))
     assert message.startswith(
         "flowers.yaml, line 1: Expected name to be lower case letters, digits and dashes, starting "
         "with a letter, up to 63 characters. Received: name="
     )
     assert message.endswith(f"For example name: {valid}.")
-    assert load(write(folder, LEAST), [f"name={valid}"]).name == valid
+    assert load(project.write(), [f"name={valid}"]).name == valid
 
 
-def test_name_with_a_line_break_is_refused(folder: Path) -> None:
-    assert "Expected name to be" in refusal(
-        write(folder, change("name: flowers", 'name: "flowers\\n"'))
+def test_name_with_a_line_break_is_refused(project: Any) -> None:
+    assert "Expected name to be" in project.refusal(
+        project.write(project.change("name: flowers", 'name: "flowers\\n"'))
     )
 
 
-def test_every_error_has_its_line_in_the_order_of_the_file(folder: Path) -> None:
-    text = change("name: flowers", "name: Flowers") + "zzz: 1\ntrain:\n  epochs: 0\n  sead: 1\n"
-    lines = refusal(write(folder, text), "head.dropout=2", "image.size=x").splitlines()
+def test_every_error_has_its_line_in_the_order_of_the_file(project: Any) -> None:
+    text = (
+        project.change("name: flowers", "name: Flowers")
+        + "zzz: 1\ntrain:\n  epochs: 0\n  sead: 1\n"
+    )
+    lines = project.refusal(project.write(text), "head.dropout=2", "image.size=x").splitlines()
     places = [line.partition(": Expected")[0].removeprefix("flowers.yaml, ") for line in lines]
     assert places == [
         "line 1",
@@ -312,23 +280,23 @@ def test_every_error_has_its_line_in_the_order_of_the_file(folder: Path) -> None
     ]
 
 
-def test_long_values_are_shortened_in_messages(folder: Path) -> None:
-    message = refusal(write(folder, LEAST), f"image.resize={'x' * 500}")
+def test_long_values_are_shortened_in_messages(project: Any) -> None:
+    message = project.refusal(project.write(), f"image.resize={'x' * 500}")
     assert f"image.resize='{'x' * 78}…. " in message
 
 
 # Overrides
 
 
-def test_overrides_replace_values_and_the_last_wins(folder: Path) -> None:
+def test_overrides_replace_values_and_the_last_wins(project: Any) -> None:
     overrides = ["train.epochs=3", "train.epochs=4", "head.hidden=[64, 32]", "name=roses"]
-    config = load(write(folder, LEAST + "train: {seed: 9}"), overrides)
+    config = load(project.write(project.least + "train: {seed: 9}"), overrides)
     assert (config.train.epochs, config.train.seed) == (4, 9)
     assert (config.head.hidden, config.name) == ((64, 32), "roses")
 
 
-def test_override_corrects_a_wrong_value_of_the_file(folder: Path) -> None:
-    path = write(folder, change("name: flowers", "name: Flowers"))
+def test_override_corrects_a_wrong_value_of_the_file(project: Any) -> None:
+    path = project.write(project.change("name: flowers", "name: Flowers"))
     assert load(path, ["name=flowers"]).name == "flowers"
 
 
@@ -359,5 +327,5 @@ def test_override_corrects_a_wrong_value_of_the_file(folder: Path) -> None:
         ("train.epochs=", "flowers.yaml, --set train.epochs: Expected train.epochs to be a whole"),
     ],
 )
-def test_wrong_override_is_told(folder: Path, override: str, message: str) -> None:
-    assert refusal(write(folder, LEAST), override).startswith(message)
+def test_wrong_override_is_told(project: Any, override: str, message: str) -> None:
+    assert project.refusal(project.write(), override).startswith(message)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,52 +15,10 @@ from pipeline.config import Config, dump_schema, load, section_of, slug
 ROOT = Path(__file__).parents[3]
 # Where configs/photos.yaml shows a choice in place of a default.
 SHOWN = {"base.name": "MobileNetV2", "base.weights": "imagenet"}
-LEAST = """\
-name: flowers
-data:
-  source: photos/
-base:
-  name: MobileNetV2
-push:
-  directory: served/flowers
-"""
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "photos").mkdir()
-    return tmp_path
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "flowers.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def change(old: str, new: str) -> str:
-    changed = LEAST.replace(old, new)
-    assert changed != LEAST
-    return changed
-
-
-def save_base(path: Path, height: int | None, width: int | None) -> Path:
-    inputs = {"name": "photo", "batch_shape": [None, height, width, 3]}
-    layers = [{"module": "keras.layers", "class_name": "InputLayer", "config": inputs}]
-    config = {"name": "tiny", "layers": layers, "input_layers": ["photo", 0, 0]}
-    model = {"module": "keras", "class_name": "Functional", "config": config}
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("config.json", json.dumps(model))
-        archive.writestr("model.weights.h5", b"")
-    return path
-
-
-def with_base(path: str = "base.keras") -> str:
-    return change("name: MobileNetV2", f"path: {path}\n  preprocessing: rescale_0_1")
-
-
-def test_folders_of_a_pipeline_are_in_its_home(folder: Path) -> None:
-    config = load(write(folder, LEAST))
+def test_folders_of_a_pipeline_are_in_its_home(folder: Path, project: Any) -> None:
+    config = load(project.write())
     home = folder / "runs" / "flowers"
     assert config.home == home
     assert config.metadata_path == home / "metadata.db"
@@ -73,8 +30,8 @@ def test_folders_of_a_pipeline_are_in_its_home(folder: Path) -> None:
     assert config.lock_path == home / "run.lock"
 
 
-def test_configuration_cannot_be_changed(folder: Path) -> None:
-    config = load(write(folder, LEAST))
+def test_configuration_cannot_be_changed(project: Any) -> None:
+    config = load(project.write())
     with pytest.raises(ValidationError, match="frozen"):
         config.train.epochs = 3  # type: ignore[misc]
 
@@ -83,21 +40,21 @@ def test_name_made_of_nothing_valid_is_photos() -> None:
     assert slug("42 %") == "photos"
 
 
-def test_resolved_configuration_is_json_and_loads_again_to_the_same(folder: Path) -> None:
-    config = load(write(folder, LEAST), ["base.weights=none", "data.source=photos"])
+def test_resolved_configuration_is_json_and_loads_again_to_the_same(project: Any) -> None:
+    config = load(project.write(), ["base.weights=none", "data.source=photos"])
     resolved = config.resolved()
     assert resolved["image"] == {"resize": "stretch", "size": 224}
     assert resolved["base"] == {"name": "MobileNetV2", "weights": "none"}
     assert json.loads(json.dumps(resolved)) == resolved
-    again = load(write(folder, config.to_yaml()))
+    again = load(project.write(config.to_yaml()))
     assert again.resolved() == resolved
 
 
-def test_resolved_configuration_of_a_base_file_loads_again(folder: Path) -> None:
-    base = save_base(folder / "base.keras", 32, 32)
-    config = load(write(folder, with_base()))
+def test_resolved_configuration_of_a_base_file_loads_again(project: Any) -> None:
+    base = project.save_base(32, 32)
+    config = load(project.write(project.with_base()))
     assert config.resolved()["base"] == {"path": str(base), "preprocessing": "rescale_0_1"}
-    assert load(write(folder, config.to_yaml())).resolved() == config.resolved()
+    assert load(project.write(config.to_yaml())).resolved() == config.resolved()
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
