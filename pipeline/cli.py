@@ -54,8 +54,8 @@ class Group(click.Group):
 def main() -> None:
     """Production transfer learning for images, as a TFX pipeline.
 
-    Exit status: 0 done; 1 unexpected failure; 2 wrong configuration or command line; 3 the data
-    gate or the model gate refused.
+    Exit status: 0 done; 1 unexpected failure, or another run is under way; 2 wrong configuration or
+    command line; 3 the data gate or the model gate refused; 130 stopped with Ctrl-C.
     """
     # Keras 2 behind TensorFlow's back would load another model format; TFX's image sets it.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)

@@ -5,6 +5,7 @@ the photos' names and the headers of a few are read; nothing of TensorFlow is im
 """
 
 import glob
+import math
 import os
 import textwrap
 from collections import Counter
@@ -26,6 +27,7 @@ from components.image_example_gen.sources import Listing, check_source, why_miss
 from components.trainer.base_file import SUFFIX, BaseFile, check_fits, inspect_base
 from pipeline.config import Config, load, section_of, slug
 
+VALIDATION = 0.2  # share of the photos that the written configuration leaves for validation
 DEFAULT_BASE = "MobileNetV2"
 OPEN_SIZE = 224  # pixels, for a base that takes any size: what most bases were trained on
 SAMPLED = 40  # photos whose headers are read
@@ -83,12 +85,17 @@ def write_config(photos: Path, base: str | None = None, output: Path | None = No
         "name": name,
         "data.source": _relative(seen.folder, output.parent),
         "evaluate.min_accuracy": accuracy_floor(list(seen.classes.values())),
+        "evaluate.max_accuracy_drop": drop_by_chance(sum(seen.classes.values())),
         "push.directory": f"served/{name}",
         "runtime.root": "runs",
     }
     comments["evaluate.min_accuracy"] = (
         f"Guessing the commonest class reaches {_commonest_share(seen):.2f}; this is a third of "
         "the way from there to 1. Raise it to what you need."
+    )
+    comments["evaluate.max_accuracy_drop"] = (
+        "How far accuracy may fall below the served model's; this is what chance alone moves it by "
+        "with so many validation photos (one standard error at most)."
     )
     _write(output, "\n".join([*_header(seen, output), "", *_render(Config, keys, comments)]) + "\n")
     return output
@@ -117,6 +124,17 @@ def look(photos: Path) -> Photos:
     folder = photos.resolve()
     size = _typical_size(folder, listing)
     return Photos(folder, dict(sorted(classes.items())), dict(suffixes.most_common()), size)
+
+
+def drop_by_chance(images: int) -> float:
+    """Returns the largest standard error of an accuracy on the validation split.
+
+    It is sqrt(0.25 / n) rounded up to two digits, n the validation photos; at most 0.2.
+
+    Args:
+        images: photos in all, at least 1.
+    """
+    return min(0.2, math.ceil(100 * math.sqrt(0.25 / (VALIDATION * images))) / 100)
 
 
 def accuracy_floor(counts: list[int]) -> float:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TextIO
 
 from components.atomic import write_text
 from components.errors import GraftError, InputError, RefusedError
+from components.evaluator.results import class_changes
 from components.image_example_gen.quarantine import COUNTS_FILE, QUARANTINE_FILE, Counts
 from components.pusher import served
 from pipeline.config import Config
@@ -89,9 +90,11 @@ def _run_stages(
     _store_configuration(config, run_id)
     outcome: dict[str, Any] = dict.fromkeys(OUTCOME_KEYS)
     manifest = served.newest(config.push.directory)
+    classes_before = served.labels(config.push.directory, manifest) if manifest else []
     try:
         _launch_all(config, pipeline, run_id, progress)
         outcome |= stages.read_outcome(config, _stages(config, run_id), manifest)
+        outcome["reason"] += class_changes(classes_before, list(outcome["accuracy_by_label"]))
     except RefusedError as refusal:
         outcome |= {"outcome": REFUSED, "refused_by": refusal.refused_by, "reason": str(refusal)}
     except BaseException as error:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -22,10 +22,7 @@ def quiet(log: Path) -> Iterator[TextIO]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with (
-        open(log, "a", buffering=1, errors="replace") as file,
-        os.fdopen(os.dup(2), "w", errors="replace") as screen,
-    ):
+    with _log_file(log) as file, os.fdopen(os.dup(2), "w", errors="replace") as screen:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
@@ -37,3 +34,14 @@ def quiet(log: Path) -> Iterator[TextIO]:
             os.dup2(saved[1], 2)
             os.close(saved[0])
             os.close(saved[1])
+
+
+@contextmanager
+def _log_file(log: Path) -> Iterator[TextIO]:
+    """Opens a log; that its last lines do not fit on a full disk must not hide why a run ended."""
+    file = open(log, "a", buffering=1, errors="replace")  # noqa: SIM115
+    try:
+        yield file
+    finally:
+        with suppress(OSError):
+            file.close()

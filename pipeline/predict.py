@@ -97,7 +97,7 @@ def _load_classifier(version: Path) -> tuple[Any, Any]:
     try:
         model = tf.saved_model.load(str(version))
         classify = model.signatures[SERVE_BYTES]
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+    except Exception as error:
         raise _no_classifier(version, f"which cannot be loaded ({_first_line(error)})") from error
     missing = set(ANSWER) - set(classify.structured_outputs)
     if missing:
@@ -108,7 +108,7 @@ def _load_classifier(version: Path) -> tuple[Any, Any]:
 def _no_classifier(version: Path, received: str) -> InputError:
     return InputError(
         f"Expected a model that Graft pushed. Received: {version}, {received}. "
-        "Move that version away, or push again by graft run."
+        "graft run pushes it again where it is damaged; move a foreign version away."
     )
 
 

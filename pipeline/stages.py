@@ -12,7 +12,9 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.types import standard_component_specs
+from tfx.utils import path_utils
 
+from components.digests import folder_digest
 from components.evaluator import results
 from components.pusher.executor import PUSHED_ALREADY
 from components.pusher.served import Manifest
@@ -108,7 +110,10 @@ def read_outcome(
 def _uncompared(stages: dict[str, Stage], served_before: Manifest | None) -> int | None:
     """Returns the version that was served, unless it is the candidate itself."""
     candidate = stages["Trainer"].outputs[standard_component_specs.MODEL_KEY][0]
-    if served_before is None or served_before.model_uri == candidate.uri:
+    if served_before is None:
+        return None
+    # By content: another history's model may have stood at the same URI.
+    if folder_digest(path_utils.serving_model_path(candidate.uri)) == served_before.model_digest:
         return None
     return served_before.version
 

@@ -1,6 +1,6 @@
 """What TFMA wrote, as plain numbers, and the gate's verdict on them in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,4 +84,33 @@ def verdict_in_words(
         )
     else:
         words += "; no served model to compare with"
-    return f"{'Passed' if blessed else 'Refused'}: {words}."
+    return f"Passed: {words}." if blessed else f"Refused: {words}. {_mend(metrics, limits)}"
+
+
+def class_changes(before: Sequence[str], now: Sequence[str]) -> str:
+    """Names the classes that came and went against the served model; empty where none did.
+
+    Args:
+        before: the served model's classes; empty where there is none.
+        now: the new model's classes.
+    """
+    gone = sorted(set(before) - set(now))
+    new = sorted(set(now) - set(before)) if before else []
+    words = ""
+    if gone:
+        words += f" Classes of the served model that this one does not know: {', '.join(gone)}."
+    if new:
+        words += f" New classes: {', '.join(new)}."
+    return words
+
+
+def _mend(metrics: Mapping[str, Metrics], limits: Mapping[str, Any]) -> str:
+    candidate = metrics[CANDIDATE].overall
+    if candidate[ACCURACY] < limits["min_accuracy"] - ROUNDING:
+        return "Train longer or on more photos, or lower evaluate.min_accuracy."
+    drop = metrics[BASELINE].overall[ACCURACY] - candidate[ACCURACY]
+    photos = round(drop * candidate[EXAMPLE_COUNT])
+    return (
+        f"The drop is that of {photos:,} photos; to allow it, raise evaluate.max_accuracy_drop "
+        f"above {drop:.3f}."
+    )

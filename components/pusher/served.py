@@ -12,6 +12,7 @@ from pathlib import Path
 
 from components.atomic import publish, written_aside
 from components.digests import folder_digest
+from components.features import LABEL_VOCABULARY
 
 MANIFEST = "graft.json"
 SAVED_MODEL = "saved_model.pb"
@@ -62,6 +63,15 @@ def newest(directory: str | Path) -> Manifest | None:
         return Manifest(**{**record, "version": found[-1]})
     except (OSError, ValueError, TypeError):
         return Manifest(found[-1], "", "", "", 0.0)
+
+
+def labels(directory: str | Path, manifest: Manifest) -> list[str]:
+    """Returns the classes of a served version; empty where it does not tell them."""
+    path = Path(directory) / str(manifest.version) / "assets" / LABEL_VOCABULARY
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
 
 
 def holds(directory: str | Path, manifest: Manifest, model_digest: str) -> bool:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from components.errors import InputError
 from pipeline.config import Config, load, section_of
-from pipeline.init import accuracy_floor, look, write_config
+from pipeline.init import accuracy_floor, drop_by_chance, look, write_config
 
 
 @pytest.fixture(autouse=True)
@@ -72,12 +72,14 @@ def test_written_file_loads_with_defaults_and_what_the_photos_tell(folder: Path)
     assert config.data.source == photos
     assert (config.base.name, config.base.weights) == ("MobileNetV2", "imagenet")
     assert config.evaluate.min_accuracy == 0.77  # 2/3 + 1/9
+    assert config.evaluate.max_accuracy_drop == 0.2
     assert config.push.directory == folder / "served" / "my-flowers"
     assert config.runtime.root == folder / "runs"
     least = folder / "least.yaml"
     least.write_text(
         f"{{name: my-flowers, data: {{source: '{photos}'}}, base: {{name: MobileNetV2}}, "
-        "push: {directory: served/my-flowers}, evaluate: {min_accuracy: 0.77}}"
+        "push: {directory: served/my-flowers}, evaluate: "
+        "{min_accuracy: 0.77, max_accuracy_drop: 0.2}}"
     )
     assert config == load(least)
 
@@ -326,3 +328,12 @@ def test_photos_are_left_as_they_are(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
     write_config(photos)
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("images", "drop"), [(9, 0.2), (250, 0.08), (300, 0.07), (4317, 0.02), (1_000_000, 0.01)]
+)
+def test_the_drop_allowed_is_a_standard_error_of_the_validation_photos(
+    images: int, drop: float
+) -> None:
+    assert drop_by_chance(images) == drop

@@ -72,3 +72,22 @@ def test_no_descriptor_is_left_open(tmp_path: Path, capfd: pytest.CaptureFixture
     with quiet(tmp_path / "run.log"):
         pass
     assert descriptors() == before
+
+
+FILL = """
+import sys
+from pathlib import Path
+from pipeline.noise import quiet
+
+try:
+    with quiet(Path("/dev/full")) as screen:
+        raise ValueError("the reason")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_log_that_no_longer_fits_does_not_hide_why_a_run_ended() -> None:
+    script = FILL.replace("raise", "sys.stderr.write('no newline'); raise")
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (told.stdout, told.stderr) == ("the reason\n", "")

@@ -436,6 +436,20 @@ def test_a_bad_file_among_good_ones_is_refused_by_name(config, second, workshop)
     assert [json.loads(line)["path"] for line in lines] == ["red/holiday.jpg"]
 
 
+def test_a_class_may_come_and_go_and_both_are_said(config, second, workshop):
+    graft("run", config, "--set", PERMISSIVE)
+    (workshop / "photos/red").rename(workshop / "red")
+    status, summary, _ = graft("run", config, "--set", PERMISSIVE)
+    (workshop / "red").rename(workshop / "photos/red")
+    assert (status, summary["outcome"]) == (0, "pushed")
+    assert "Classes of the served model that this one does not know: red." in summary["reason"]
+
+    status, summary, _ = graft("run", config, "--set", PERMISSIVE)
+    assert (status, summary["outcome"]) == (0, "pushed")
+    assert "New classes: red." in summary["reason"]
+    assert summary["baseline_metrics"]["accuracy"] < summary["metrics"]["accuracy"]
+
+
 def test_a_damaged_served_version_is_pushed_again(config, second, workshop):
     graft("run", config, "--set", PERMISSIVE)
     before = served_versions(config)

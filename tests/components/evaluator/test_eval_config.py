@@ -69,7 +69,6 @@ def test_metrics_are_named_for_people_and_counted() -> None:
     (metrics,) = build_eval_config(Limits(0.5, 0.0)).metrics_specs
     assert [(metric.class_name, metric.config) for metric in metrics.metrics] == [
         ("SparseCategoricalAccuracy", '{"name": "accuracy"}'),
-        ("SparseCategoricalCrossentropy", '{"name": "log_loss"}'),
         ("ExampleCount", ""),
     ]
 

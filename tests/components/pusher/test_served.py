@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.digests import folder_digest
-from components.pusher.served import Manifest, holds, newest, push, versions
+from components.pusher.served import Manifest, holds, labels, newest, push, versions
 
 NOW = 1_700_000_000.5
 
@@ -190,3 +190,10 @@ def test_a_version_holds_a_model_only_while_every_file_is_as_it_was_pushed(
     assert holds(directory, manifest, digest)
     (directory / str(manifest.version) / "variables" / "variables.index").write_bytes(b"weighty")
     assert not holds(directory, manifest, digest)
+
+
+def test_a_version_tells_its_classes(model: Path, directory: Path, clock: list[float]) -> None:
+    (model / "assets").mkdir()
+    (model / "assets" / "labels").write_text("rose\ngrün\n", encoding="utf-8")
+    assert labels(directory, push(model, directory, "", "", "")) == ["rose", "grün"]
+    assert labels(directory, Manifest(7, "", "", "", 0.0)) == []
