@@ -5,21 +5,25 @@ The raw example is the contract between ingestion and everything after it; its r
 """
 
 # Raw example, written by ImageExampleGen.
-IMAGE = "image"  # bytes: the file's content, decodable by tf.io.decode_image
+IMAGE = "image"  # bytes: the file's content, or a PNG made of it, decodable by Transform's graph
 LABEL = "label"  # bytes, UTF-8: the class; absent when unlabelled
 PATH = "image/path"  # bytes, UTF-8: relative to the source
 FORMAT = "image/format"  # bytes: as found in the content, one of FORMATS
+ENCODING = "image/encoding"  # bytes: of what `image` holds, one of SERVED_FORMATS
 WIDTH = "image/width"  # int64, pixels
 HEIGHT = "image/height"  # int64, pixels
+ASPECT = "image/aspect"  # float: width / height
 CHANNELS = "image/channels"  # int64, as stored in the file
 BYTES = "image/bytes"  # float, length of the file's content
 BRIGHTNESS = "image/brightness"  # float in [0, 1]: mean luma
 CONTRAST = "image/contrast"  # float in [0, 0.5]: standard deviation of luma
 SHARPNESS = "image/sharpness"  # float >= 0: variance of the Laplacian of luma
-SHA256 = "image/sha256"  # bytes, 64 hexadecimal digits: digest of the content
+ENTROPY = "image/entropy"  # float in [0, 8]: bits of the luma histogram
+SHA256 = "image/sha256"  # bytes, 64 hexadecimal digits: digest of the content as found
 SPLIT_KEY = "image/split_key"  # bytes, 64 hexadecimal digits: what decides the split
 
-FORMATS = ("bmp", "gif", "jpeg", "png")  # what tf.io.decode_image reads as served
+SERVED_FORMATS = ("bmp", "gif", "jpeg", "png")  # what TensorFlow decodes as served
+FORMATS = ("avif", "bmp", "gif", "heif", "jpeg", "png", "tiff", "webp")  # what ingestion takes
 
 # Transformed features, made by Transform's graph.
 PIXELS = "pixels"  # float32 [batch, size, size, 3], scaled as the base expects

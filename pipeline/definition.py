@@ -1,6 +1,7 @@
 """The pipeline: every stage in data order."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
 from components import digests, features
+from components.data_validation.baseline import CURRENT, STATISTICS, ServedStatisticsStrategy
 from components.data_validation.component import DataGate
 from components.data_validation.curated_schema import CuratedSchema
+from components.data_validation.gate import GateLimits
 from components.evaluator.baseline import CANDIDATE, MODEL, ServedModelStrategy
 from components.evaluator.eval_config import Limits, build_eval_config
 from components.image_example_gen.component import ImageExampleGen
@@ -26,27 +29,30 @@ SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "image_exampl
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
 RUN_FN = "components.trainer.run.run_fn"
 
+BASELINE_STATISTICS = "BaselineStatistics"
 TEST_EVALUATOR = "TestEvaluator"
 
 # These look at the outside world (what is served), which no cache key of TFX knows.
 NEVER_CACHED = ("Pusher",)
 
 
-def create_pipeline(config: Config) -> pipeline.Pipeline:
+def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipeline.Pipeline:
     """Joins the stages as the configuration says.
 
     Args:
         config: a loaded configuration.
+        predefined: names of the splits that the source itself gives.
 
     Returns:
         A TFX pipeline for any of TFX's runners.
     """
     example_gen = ImageExampleGen(
-        source=str(config.data.source),
+        settings=config.source_settings,
         splits=config.data.splits.shares(),
         salt=config.data.split_salt,
         max_pixels=config.data.max_pixels,
         min_size=config.data.min_size,
+        leakage=config.data.leakage,
     )
     schema = CuratedSchema(schema_file=str(SCHEMA_FILE))
     statistics_gen = StatisticsGen(
@@ -55,10 +61,22 @@ def create_pipeline(config: Config) -> pipeline.Pipeline:
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"]
     )
+    baseline_statistics = Resolver(
+        strategy_class=ServedStatisticsStrategy,
+        config={"push_directory": str(config.push.directory), "drift": config.data.drift},
+        **{
+            MODEL: Channel(type=standard_artifacts.Model),
+            STATISTICS: Channel(type=standard_artifacts.ExampleStatistics),
+            CURRENT: statistics_gen.outputs["statistics"],
+        },
+    ).with_id(BASELINE_STATISTICS)
     data_gate = DataGate(
         quarantine=example_gen.outputs["quarantine"],
         anomalies=example_validator.outputs["anomalies"],
-        max_refused=config.data.max_refused,
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        baseline_statistics=baseline_statistics.outputs[STATISTICS],
+        limits=GateLimits(config.data.max_refused, config.data.leakage, config.data.drift),
     )
 
     image_settings = {
@@ -117,7 +135,7 @@ def create_pipeline(config: Config) -> pipeline.Pipeline:
         example_splits=[features.VALIDATION],
     )
     on_test = []
-    if config.data.splits.test is not None:
+    if config.data.splits.test is not None or features.TEST in predefined:
         # Without limits TFMA decides nothing: the test split is reported on, never gated on.
         test_evaluator = Evaluator(
             examples=example_gen.outputs["examples"],
@@ -145,6 +163,7 @@ def create_pipeline(config: Config) -> pipeline.Pipeline:
             schema,
             statistics_gen,
             example_validator,
+            baseline_statistics,
             data_gate,
             transform,
             trainer,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from components.data_validation.gate import VERDICT
 from components.evaluator.results import ROUNDING
 from components.features import SPLITS
 from pipeline.history import History, Stage
@@ -20,16 +21,30 @@ METRIC = "eval_config.metrics_specs.0.metrics.0.per_slice_thresholds.0.threshold
 NAMES = {
     f"{METRIC}.value_threshold.lower_bound": "evaluate.min_accuracy",
     f"{METRIC}.change_threshold.absolute": "the change that evaluate.max_accuracy_drop allows",
-    "source": "data.source",
     "salt": "data.split_salt",
-    **{name: f"data.{name}" for name in ("max_refused", "max_pixels", "min_size")},
+    **{
+        f"settings.{name}": f"data.{name}"
+        for name in ("source", "columns", "keys", "group", "max_unpacked")
+    },
+    **{
+        name: f"data.{name}"
+        for name in ("max_refused", "max_pixels", "min_size", "leakage", "drift")
+    },
     **{f"splits.{split}": f"data.splits.{split}" for split in SPLITS},
     **{f"custom_config.{name}": f"image.{name}" for name in ("size", "resize")},
 }
+# What the configuration counts in larger units.
+UNITS = {"settings.max_unpacked": 1 << 30}
 # Why a stage runs again though nothing has changed, by how it ended last time.
 REPEATS = {
     "failed": "it did not finish last time",
     "interrupted": "it was interrupted last time",
+}
+# What no cache knows, hence asked in every run.
+LOOKS_OUTSIDE = {
+    "Baseline": "asks in every run which model is served",
+    "BaselineStatistics": "asks in every run which data the served model was trained on",
+    "Pusher": "looks in every run at what is served",
 }
 FINGERPRINT = "fingerprint"
 DIGEST_LENGTH = 8  # characters shown of a digest
@@ -54,25 +69,32 @@ class Explanation:
 
 def explain_run(history: History, run_id: str) -> list[Explanation]:
     """Explains every stage of a run, in the order in which they were started."""
-    # A gate that refuses ends its stage as a failure does; only the run's summary tells them apart.
-    refused = history.summary(run_id).get("outcome") == "refused"
-    names = {"failed": "refused"} if refused else {}
     return [
         Explanation(
-            stage.name, names.get(stage.state, stage.state), _reasons(history, stage), stage.seconds
+            stage.name,
+            "refused" if _refused(stage) else stage.state,
+            _reasons(history, stage),
+            stage.seconds,
         )
         for stage in history.stages(run_id)
     ]
+
+
+def _refused(stage: Stage) -> bool:
+    """Says whether a stage is a gate whose verdict, new or cached, did not let the run pass."""
+    return any(
+        "passed" in artifact.custom_properties
+        and artifact.custom_properties["passed"].int_value == 0
+        for artifact in stage.outputs.get(VERDICT, ())
+    )
 
 
 def _reasons(history: History, stage: Stage) -> tuple[str, ...]:
     earlier = history.earlier_stage(stage)
     if stage.state == "cached":
         return ("nothing that it depends on has changed",)
-    if stage.name == "Baseline":
-        return ("asks in every run which model is served",)
-    if stage.name == "Pusher":
-        return ("looks in every run at what is served",)
+    if stage.name in LOOKS_OUTSIDE:
+        return (LOOKS_OUTSIDE[stage.name],)
     if earlier is None:
         return ("first run",)
     changes = (*_changed_parameters(earlier, stage), *_changed_inputs(earlier, stage))
@@ -105,6 +127,10 @@ def _tell_change(name: str, before: object, now: object) -> str:
     if name.startswith(METRIC):
         before, now = (
             limit + ROUNDING if isinstance(limit, float) else limit for limit in (before, now)
+        )
+    if name in UNITS:
+        before, now = (
+            value / UNITS[name] if isinstance(value, int) else value for value in (before, now)
         )
     return f"{short} changed: {_shorten(before)} → {_shorten(now)}"
 

@@ -1,38 +1,35 @@
 """Writes a first configuration from a look at the photos, one that runs as it is.
 
-Every key is in it with its default and what it means, so that the file is its own manual. Only
-the photos' names and the headers of a few are read; nothing of TensorFlow is imported.
+Every key is in it with its default and what it means, so that the file is its own manual.
 """
 
-import glob
 import math
 import os
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import yaml
-from PIL import Image
 from pydantic import BaseModel
 
 from components.atomic import write_text
 from components.bases import BASES, NONE, RESCALE_1_1, nearest_base
 from components.errors import InputError
-from components.image_example_gen.sources import Listing, check_source, why_missing
+from components.features import TEST
 from components.trainer.base_file import SUFFIX, BaseFile, check_fits, inspect_base
 from pipeline.config import Config, load, section_of, slug
+from pipeline.first_look import Photos, look
 
 VALIDATION = 0.2  # share of the photos that the written configuration leaves for validation
 DEFAULT_BASE = "MobileNetV2"
 OPEN_SIZE = 224  # pixels, for a base that takes any size: what most bases were trained on
-SAMPLED = 40  # photos whose headers are read
 # What a key without a default may look like; written commented out.
 EXAMPLES: dict[str, Any] = {
+    "data.keys.image": "image/encoded",
+    "data.keys.label": "image/class/text",
+    "data.group": "patient_([0-9]+)",
     "data.splits.test": 0.1,
     "base.name": DEFAULT_BASE,
     "base.path": f"base{SUFFIX}",
@@ -42,33 +39,17 @@ EXAMPLES: dict[str, Any] = {
 }
 MODEL_SUFFIXES = (SUFFIX, ".h5", ".hdf5", ".pb")
 WIDTH = 100
+SHOWN = 20  # classes and suffixes named in the header
 
 
-@dataclass(frozen=True)
-class Photos:
-    """What a look at the photos has shown.
-
-    Attributes:
-        folder: the folder of class folders, absolute.
-        classes: files by class, sorted by name.
-        suffixes: files by suffix in lower case, the most frequent first.
-        size: median (width, height) in pixels of a sample; None when none could be read.
-    """
-
-    folder: Path
-    classes: dict[str, int]
-    suffixes: dict[str, int]
-    size: tuple[int, int] | None
-
-
-def write_config(photos: Path, base: str | None = None, output: Path | None = None) -> Path:
-    """Writes a commented configuration for a folder of photos and checks that it loads.
+def write_config(photos: str | Path, base: str | None = None, output: Path | None = None) -> Path:
+    """Writes a commented configuration for labelled photos and checks that it loads.
 
     Args:
-        photos: folder of class folders.
+        photos: whatever `data.source` may be.
         base: a name in `components.bases.BASES`, or a `.keras` file; MobileNetV2 by default.
         output: file to write, which must not exist; `NAME.yaml` in the current folder by default,
-            where NAME follows from the photos' folder.
+            where NAME follows from the photos' name.
 
     Returns:
         The file written.
@@ -77,18 +58,22 @@ def write_config(photos: Path, base: str | None = None, output: Path | None = No
         InputError: the photos, the base or the output cannot be used; nothing is written then.
     """
     seen = look(photos)
-    name = slug(seen.folder.name)
+    name = slug(seen.name)
     output = Path(os.path.abspath(output if output is not None else f"{name}.yaml"))
-    _check_output(output, seen.folder)
+    _check_output(output, seen)
     keys, comments = _base_keys(base or DEFAULT_BASE, output.parent, seen)
     keys |= {
         "name": name,
-        "data.source": _relative(seen.folder, output.parent),
+        "data.source": _relative(seen.source, output.parent),
+        **{f"data.columns.{meaning}": column for meaning, column in seen.columns.items()},
         "evaluate.min_accuracy": accuracy_floor(list(seen.classes.values())),
         "evaluate.max_accuracy_drop": drop_by_chance(sum(seen.classes.values())),
         "push.directory": f"served/{name}",
         "runtime.root": "runs",
     }
+    if TEST in seen.predefined:
+        keys["data.splits"] = {"train": 0.7, "validation": VALIDATION, "test": 0.1}
+        comments["data.splits.test"] = "The source has a test split of its own, whatever the share."
     comments["evaluate.min_accuracy"] = (
         f"Guessing the commonest class reaches {_commonest_share(seen):.2f}; this is a third of "
         "the way from there to 1. Raise it to what you need."
@@ -99,31 +84,6 @@ def write_config(photos: Path, base: str | None = None, output: Path | None = No
     )
     _write(output, "\n".join([*_header(seen, output), "", *_render(Config, keys, comments)]) + "\n")
     return output
-
-
-def look(photos: Path) -> Photos:
-    """Returns what a folder of photos holds.
-
-    Raises:
-        InputError: no such folder, no folder at all, empty, without class folders, with one class
-            only, or a class with fewer than two files.
-    """
-    missing = why_missing(photos)
-    if missing:
-        raise InputError(
-            f"Expected a folder of class folders. Received: PHOTOS={photos}, which {missing}. "
-            "Correct the path."
-        )
-    _check_nesting(photos)
-    try:
-        listing = check_source(photos)
-    except InputError as error:  # no configuration has been written yet that holds the key
-        raise InputError(str(error).replace("data.source", "PHOTOS", 1)) from error
-    classes = Counter(candidate.label for candidate in listing.candidates)
-    suffixes = Counter(Path(candidate.path).suffix.lower() for candidate in listing.candidates)
-    folder = photos.resolve()
-    size = _typical_size(folder, listing)
-    return Photos(folder, dict(sorted(classes.items())), dict(suffixes.most_common()), size)
 
 
 def drop_by_chance(images: int) -> float:
@@ -240,33 +200,20 @@ def _file_size(base_file: BaseFile) -> tuple[int | None, str]:
     return None, f"The base takes {size}x{size} only."
 
 
-def _typical_size(folder: Path, listing: Listing) -> tuple[int, int] | None:
-    step = max(1, len(listing.candidates) // SAMPLED)
-    sizes = []
-    for candidate in listing.candidates[::step]:
-        try:
-            with Image.open(folder / candidate.path) as image:
-                sizes.append(image.size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # the run will tell which files are no images
-    if not sizes:
-        return None
-    return int(median(width for width, _ in sizes)), int(median(height for _, height in sizes))
-
-
 def _commonest_share(seen: Photos) -> float:
     return max(seen.classes.values()) / sum(seen.classes.values())
 
 
 def _header(seen: Photos, output: Path) -> Iterator[str]:
-    classes = ", ".join(f"{name} {count}" for name, count in seen.classes.items())
-    kinds = ", ".join(f"{suffix or 'no suffix'} {count}" for suffix, count in seen.suffixes.items())
+    classes = _counted(seen.classes)
+    kinds = _counted({suffix or "no suffix": count for suffix, count in seen.suffixes.items()})
     count = sum(seen.classes.values())
-    about = f"{count} files in {len(seen.classes)} classes: {classes}. By suffix: {kinds}."
+    about = f"A {seen.kind}. {count} files in {len(seen.classes)} classes: {classes}. "
+    about += f"By suffix: {kinds}."
     if seen.size:
         about += f" Typical size: {seen.size[0]}x{seen.size[1]} pixels."
     lines = [
-        f"Written by `graft init` for {seen.folder.name}. Run it: graft run {output.name}",
+        f"Written by `graft init` for {seen.name}. Run it: graft run {output.name}",
         about,
         "Every key is here; those commented out are examples. Relative paths are relative to this "
         "file.",
@@ -276,33 +223,30 @@ def _header(seen: Photos, output: Path) -> Iterator[str]:
         yield from _comment(printable)
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _counted(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} {count}" for name, count in list(counts.items())[:SHOWN]]
+    rest = [f"and {len(counts) - SHOWN:,} more"] if len(counts) > SHOWN else []
+    return ", ".join(shown + rest)
+
+
+def _relative(path: str | Path, folder: Path) -> str:
     """Returns a path relative to the configuration's folder where they share more than the root."""
+    if "://" in str(path):
+        return str(path)
     common = os.path.commonpath([path, folder])
     return str(path) if common == os.path.sep else os.path.relpath(path, folder)
 
 
-def _check_nesting(photos: Path) -> None:
-    """Points an unpacked archive's user one folder down, where the class folders are."""
-    folders, inner = (glob.glob(pattern, root_dir=photos) for pattern in ("*/", "*/*/"))
-    if len(folders) == 1 and len(inner) > 1:
-        name = folders[0].rstrip("/")
-        raise InputError(
-            f"Expected at least two class folders. Received: PHOTOS={photos} with only '{name}', "
-            f"which holds folders itself. Try: graft init {photos / name}"
-        )
-
-
-def _check_output(output: Path, photos: Path) -> None:
+def _check_output(output: Path, seen: Photos) -> None:
     if os.path.exists(output):
         raise InputError(
             f"Expected a new file. Received: {output}, which exists and is never overwritten. "
             "Choose another by --output FILE."
         )
-    if output.resolve().is_relative_to(photos):
+    if os.path.isdir(seen.source) and output.resolve().is_relative_to(seen.source):
         raise InputError(
             f"Expected an output outside the photos, as runs are kept beside it. Received: {output}"
-            f" in PHOTOS={photos}. Write --output {photos.parent / output.name}."
+            f" in PHOTOS={seen.source}. Write --output {Path(seen.source).parent / output.name}."
         )
 
 

@@ -7,12 +7,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from components.atomic import write_text
+from components.data_validation.gate import VERDICT, VERDICT_FILE, Verdict
 from components.errors import GraftError, InputError, RefusedError
 from components.evaluator.results import class_changes
 from components.image_example_gen.quarantine import COUNTS_FILE, QUARANTINE_FILE, Counts
@@ -56,12 +57,14 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
         The run's summary: `run_id`, `outcome`, `refused_by`, `reason`, `model_version`, `metrics`
         (on validation), `baseline_metrics`, `test_metrics`, `accuracy_by_label`, `images`,
         `classes`, `quarantine` (the file that names the refused images, None where there are
-        none), `served` (the served version's folder), `report`, `log`, `seconds`.
+        none), `data` (the data gate's checks, each `name`, `figure`, `limit`, `passed`, `words`),
+        `served` (the served version's folder), `report`, `log`, `seconds`.
 
     Raises:
         InputError: configuration, photos or base cannot work.
         GraftError: another run is under way, or a stage failed; its log is named.
     """
+    from components.image_example_gen.sources import list_images
     from pipeline import preflight
 
     preflight.check_folders(config)
@@ -77,7 +80,8 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
 
                 stages.send_logs(log)
                 preflight.check_base(config)
-                pipeline = stages.compile_pipeline(config, run_id)
+                predefined = list_images(config.source_settings).predefined
+                pipeline = stages.compile_pipeline(config, run_id, predefined)
                 shown.state = "ran"
             return _run_stages(config, pipeline, run_id, started, progress)
 
@@ -118,6 +122,9 @@ def _launch_all(config: Config, pipeline: Any, run_id: str, progress: Progress) 
             if stage is None or stage.state == FAILED:
                 # TFX records inputs that it cannot resolve as a failure without raising.
                 raise RuntimeError(f"{name} could not be started.")
+            verdict = _read_verdict(stage)
+            if verdict and not verdict.passed:
+                raise RefusedError(verdict.refusal, refused_by="data")
             shown.state = stage.state
 
 
@@ -226,7 +233,7 @@ def _read_data(config: Config, run_id: str) -> dict[str, Any]:
     """Returns what ingestion found, and puts its refusals where the user looks for them."""
     stage = _stages(config, run_id).get("ImageExampleGen")
     if stage is None or "quarantine" not in stage.outputs:
-        return {"images": None, "classes": None, "quarantine": None}
+        return {"images": None, "classes": None, "quarantine": None, "data": []}
     folder = Path(stage.outputs["quarantine"][0].uri)
     counts = Counts.from_json((folder / COUNTS_FILE).read_text())
     quarantine = config.quarantine / f"{run_id}.jsonl"
@@ -236,7 +243,20 @@ def _read_data(config: Config, run_id: str) -> dict[str, Any]:
         "images": counts.summary(),
         "classes": counts.totals,
         "quarantine": str(quarantine) if counts.reasons else None,
+        "data": [
+            asdict(check)
+            for stage in _stages(config, run_id).values()
+            if (verdict := _read_verdict(stage))
+            for check in verdict.checks
+        ],
     }
+
+
+def _read_verdict(stage: Stage) -> Verdict | None:
+    """Returns what a stage that is a gate said, now or when it ran if it is cached."""
+    if VERDICT not in stage.outputs:
+        return None
+    return Verdict.from_json((Path(stage.outputs[VERDICT][0].uri) / VERDICT_FILE).read_text())
 
 
 def _served_folder(config: Config) -> str | None:

@@ -5,7 +5,6 @@ import errno
 import io
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +16,15 @@ from components.errors import InputError
 from components.features import SERVE_BYTES
 from components.image_example_gen.decoding import decode_with_tensorflow
 from components.image_example_gen.examine import Limits, examine
+from components.image_example_gen.headers import read_header, sniff_format
 from components.image_example_gen.quarantine import Fault, path_text
+from components.image_example_gen.reencode import ReencodeError, to_served
 from components.image_example_gen.sources import is_system_name, read_content, why_missing
 from components.pusher import served
 
 BATCH = 32  # images a call
 COLUMNS = ("path", "label", "score", "error")
+MAX_PIXELS = 1 << 29  # TensorFlow's own limit; a served model takes any size up to it
 ANSWER = ("label", "score", "labels", "scores")  # outputs of the signature
 OUTPUT_SUFFIXES = (".csv", ".jsonl")
 
@@ -196,10 +198,19 @@ def _classify(classify: Any, files: list[Path]) -> Iterator[Row]:
 
 
 def _read(file: Path) -> bytes | str:
+    """Returns what ingestion would have kept of a file, or why it would have refused it."""
     try:
-        return read_content(file)
+        content = read_content(file)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    kind = sniff_format(content)
+    header = kind and read_header(content, kind)
+    if not kind or not header:
+        return content
+    try:
+        return to_served(content, kind)[0] if header.pixels <= MAX_PIXELS else content
+    except ReencodeError as error:
+        return _words(error.fault)
 
 
 def _rows(files: Sequence[Path], answer: dict[str, Any]) -> Iterator[Row]:
@@ -229,11 +240,14 @@ def _refused(file: Path, error: str) -> Row:
 def _why(content: bytes | str, error: Exception) -> str:
     """Says in the words of ingestion what is wrong with a file that the model could not take."""
     if isinstance(content, bytes):
-        # A served model takes any size.
-        fault = examine(content, Limits(sys.maxsize, 1), decode_with_tensorflow)
+        fault = examine(content, Limits(MAX_PIXELS, 1), decode_with_tensorflow)
         if isinstance(fault, Fault):
-            return f"{fault.reason}: {fault.detail}"
+            return _words(fault)
     return f"refused by the model: {_first_line(error)}"
+
+
+def _words(fault: Fault) -> str:
+    return f"{fault.reason}: {fault.detail}"
 
 
 def _first_line(error: Exception) -> str:

@@ -19,9 +19,10 @@ def check_folders(config: Config) -> None:
     Raises:
         InputError: naming the value and the mend.
     """
-    listing = check_source(config.data.source)
+    # First, because an archive is unpacked below runtime.root when it is listed.
     _check_writable(config.home, "runtime.root")
     _check_writable(config.push.directory, "push.directory")
+    listing = check_source(config.source_settings)
     total = sum(candidate.size for candidate in listing.candidates)
     if not config.metadata_path.is_file():
         # A later run may need next to nothing, as a stage that is cached writes nothing.

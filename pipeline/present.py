@@ -1,20 +1,38 @@
 """What the `graft` command prints: progress on the screen, results as text or JSON."""
 
 import json
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from typing import Any, TextIO
 
 import click
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from components.image_example_gen.quarantine import REASONS, SYSTEM_FILE
+
 WIDTH = 100  # characters, where the output is no terminal
-SHOWN = 10  # rows of a listing before the rest is counted
+SHOWN = 10  # classes that a run's summary names before the rest is counted
+CLASSES_SHOWN = 10  # of many classes: so many of the largest, and of the smallest
+EXAMPLES = 3  # files, pairs or copies of a kind before the rest is counted
+MIN_BAR, MAX_BAR = 4, 20  # characters of the largest class's bar
+GAP = 2  # characters between the columns of a table
+LABEL_WIDTH = 24  # characters of a class's name in the table
+BLOCKS = ("", *"▏▎▍▌▋▊▉")  # eighths of a character
 MARKS = {"ran": "✓", "cached": "=", "refused": "✗", "failed": "✗", "interrupted": "✗"}
+PASS_MARKS = {True: "✓", False: "✗"}
+# These checks always have a figure, so passing them is nothing to tell.
+PLAIN_CHECKS = ("refused_share", "classes", "images_per_class")
+SIZES = {"min": "smallest", "median": "median", "max": "largest"}
+HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's control, format and line characters
+JOINERS = "\u200c\u200d"  # format characters that scripts and emoji are spelt with
 
 
 class Screen:
@@ -55,12 +73,32 @@ def show(as_json: bool, result: Mapping[str, Any], text: Callable[[Any], str]) -
     if as_json:
         click.echo(json.dumps(_finite(result)))
     else:
-        click.echo(text(result), nl=False)
+        click.echo(_encodable(text(result)), nl=False)
+
+
+def _encodable(text: str) -> str:
+    """Returns text with `?` for what standard output cannot take, bars on an old terminal say."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _finite(result: Mapping[str, Any]) -> Any:
     """Returns the result with null for NaN and infinity, which JSON does not know."""
     return json.loads(json.dumps(result, default=str), parse_constant=lambda _: None)
+
+
+def visible(text: str) -> str:
+    r"""Returns text in which whatever would move the cursor or hide is written as `\n` or `\x1b`.
+
+    Names of files and folders may hold line breaks, escape sequences and marks that turn the
+    direction of writing; a terminal or a page must show them and not obey them.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in HIDDEN_CATEGORIES and character not in JOINERS
+        else character
+        for character in text
+    )
 
 
 def init_text(result: Mapping[str, Any]) -> str:
@@ -82,6 +120,7 @@ def run_text(summary: Mapping[str, Any]) -> str:
     if images:
         rows.append(("images", _images_text(images)))
         rows.append(("classes", _classes_text(summary["classes"])))
+    rows += [("data", words) for words in _told_words(summary.get("data") or ())]
     if metrics:
         rows.append(("accuracy", _accuracy_text(summary)))
     if summary.get("test_metrics"):
@@ -97,20 +136,23 @@ def run_text(summary: Mapping[str, Any]) -> str:
 
 
 def check_text(result: Mapping[str, Any]) -> str:
-    """Returns what `graft check` found."""
-    splits = list(result["splits"])
-    table = _table("class", "images", *splits)
-    for label, count in result["classes"].items():
-        per_split = [str(result["splits"][split].get(label, 0)) for split in splits]
-        table.add_row(Text(label), str(count), *per_split)
-    parts = [_render(table), _pairs([("images", _images_text(result["images"]))])]
-    parts.append(_listing("refused", [f"{r['path']}: {r['detail']}" for r in result["refused"]]))
-    for kind in ("duplicates", "conflicts", "leaks"):
-        parts.append(_listing(kind, [" = ".join(group) for group in result[kind]]))
-    verdict = "would pass" if result["passed"] else "would refuse"
-    parts.append(f"The data gate {verdict}.\n")
-    parts += [f"- {words}\n" for words in result["reasons"]]
-    return "".join(parts)
+    """Returns what `graft check` found, the result of `check.check_data`.
+
+    It is as wide as the terminal, or `WIDTH`, and as long as a person reads: of many classes the
+    largest and the smallest are shown, of many files a few, and the rest is counted.
+    """
+    parts = [
+        _check_facts(result),
+        _render(_class_table(result["classes"], result["splits"])),
+        *_refused_parts(result["refused"]),
+        *_pair_parts(result),
+        _section("warnings", "", result["warnings"], str),
+        _verdict_text(result["passed"], result["checks"]),
+    ]
+    if result["page"]:
+        # A path is not wrapped, so that it can be copied.
+        parts.append(f"Contact sheet\n  {visible(result['page'])}\n")
+    return "\n".join(part for part in parts if part)
 
 
 def explain_text(result: Mapping[str, Any]) -> str:
@@ -148,7 +190,7 @@ def predict_text(result: Mapping[str, Any]) -> str:
     table = _table("image", "label", "score")
     for row in rows:
         answer = ("", row["error"]) if row["error"] else (f"{row['score']:.3f}", row["label"])
-        table.add_row(Text(row["path"]), Text(answer[1]), answer[0])
+        table.add_row(Text(visible(row["path"])), Text(visible(answer[1])), answer[0])
     return _render(table)
 
 
@@ -157,6 +199,15 @@ def _images_text(images: Mapping[str, Any]) -> str:
     text = f"{images['accepted']:,} accepted, {images['refused']:,} refused"
     text += f" ({reasons})" if reasons else ""
     return text + (f", {images['ignored']:,} ignored" if images["ignored"] else "")
+
+
+def _told_words(checks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Returns the words of the data gate's checks that passed and still found something."""
+    return [
+        check["words"]
+        for check in checks
+        if check["passed"] and check["figure"] and check["name"] not in PLAIN_CHECKS
+    ]
 
 
 def _classes_text(classes: Mapping[str, int]) -> str:
@@ -178,17 +229,173 @@ def _measured(metrics: Mapping[str, float], split: str) -> str:
     return f"{metrics['accuracy']:.3f} on {metrics['example_count']:,.0f} {split} photos"
 
 
-def _listing(title: str, lines: Sequence[str]) -> str:
-    if not lines:
+def _check_facts(result: Mapping[str, Any]) -> str:
+    facts = [
+        ("source", f"{result['source']} ({result['kind']})"),
+        ("images", _images_text(result["images"])),
+    ]
+    if result["sizes"]:
+        sizes = (f"{SIZES[name]} {size_text(size)}" for name, size in result["sizes"].items())
+        facts.append(("sizes", f"{', '.join(sizes)} pixels"))
+        facts.append(("formats", formats_text(result["formats"], result["reencoded"])))
+    return "".join(_wrapped(f"{name:<9}", value) for name, value in facts)
+
+
+def size_text(size: Sequence[int]) -> str:
+    """Returns width and height in pixels as `"1,024×768"`."""
+    return "{:,}×{:,}".format(*size)
+
+
+def formats_text(formats: Mapping[str, int], reencoded: int) -> str:
+    """Returns the formats, the most frequent first, and how many images are to be re-encoded."""
+    ranked = sorted(formats.items(), key=lambda item: (-item[1], item[0]))
+    text = ", ".join(f"{name} {count:,}" for name, count in ranked)
+    return text + (f"; {reencoded:,} will be re-encoded as PNG" if reencoded else "")
+
+
+def _class_table(classes: Mapping[str, int], splits: Mapping[str, Mapping[str, int]]) -> Table:
+    """Returns a row a class with a bar; of many classes only the largest and the smallest."""
+    table = _table("class", "images", "")
+    for split in splits:
+        table.add_column(split, justify="right")
+    shown, most = _shown_classes(classes), max(classes.values(), default=0)
+    bar_width = _bar_width(shown, sum(classes.values()), splits)
+    for label in shown:
+        if label is None:
+            table.add_row(f"… {len(classes) - 2 * CLASSES_SHOWN:,} more classes")
+            continue
+        bar = Text(_bar(classes[label], most, bar_width), "cyan")
+        per_split = [f"{by_label.get(label, 0):,}" for by_label in splits.values()]
+        table.add_row(Text(_shorten(label)), f"{classes[label]:,}", bar, *per_split)
+    if len(classes) > 1:
+        totals = [f"{sum(by_label.values()):,}" for by_label in splits.values()]
+        table.add_row(f"{len(classes):,} classes", f"{sum(classes.values()):,}", "", *totals)
+    return table
+
+
+def _bar_width(labels: Iterable[str | None], total: int, splits: Iterable[str]) -> int:
+    """Returns how many characters of a line the other columns leave for the longest bar."""
+    figures = len(f"{total:,}")
+    first = max((cell_len(_shorten(label)) for label in labels if label), default=0)
+    others = [max(first, LABEL_WIDTH // 2), max(figures, len("images"))]
+    others += [max(figures, len(split)) for split in splits]
+    room = _width() - sum(others) - GAP * len(others)
+    return max(MIN_BAR, min(MAX_BAR, room))
+
+
+def _shown_classes(classes: Mapping[str, int]) -> list[str | None]:
+    """Returns the labels as they come, or of many the largest, None for the rest, the smallest."""
+    if len(classes) <= 2 * CLASSES_SHOWN + 1:
+        return list(classes)
+    ranked = sorted(classes, key=lambda label: (-classes[label], label))
+    return [*ranked[:CLASSES_SHOWN], None, *ranked[-CLASSES_SHOWN:]]
+
+
+def _bar(count: int, most: int, width: int) -> str:
+    """Returns a bar in eighths of a character; what is not nothing has one eighth at least."""
+    eighths = max(1, round(8 * width * count / most)) if count else 0
+    return "█" * (eighths // 8) + BLOCKS[eighths % 8]
+
+
+def _shorten(label: str) -> str:
+    """Returns a label with its middle left out where it is longer than the table has room."""
+    text = visible(label)
+    if cell_len(text) <= LABEL_WIDTH:
+        return text
+    start = set_cell_size(text, LABEL_WIDTH // 2).rstrip()
+    end = set_cell_size(text[::-1], LABEL_WIDTH // 2 - 1).rstrip()[::-1]
+    return f"{start}…{end}"
+
+
+def _refused_parts(refused: Iterable[Mapping[str, str]]) -> list[str]:
+    """Returns the refused files by reason, the most frequent first, what is ignored last."""
+    by_reason: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
+    for one in refused:
+        by_reason[one["reason"]].append(one)
+    ranked = sorted(
+        by_reason.items(), key=lambda item: (item[0] == SYSTEM_FILE, -len(item[1]), item[0])
+    )
+    return [
+        _section(
+            "ignored" if reason == SYSTEM_FILE else f"refused: {reason}",
+            REASONS[reason],
+            files,
+            lambda one: f"{one['path']}: {one['detail']}",
+        )
+        for reason, files in ranked
+    ]
+
+
+def _pair_parts(result: Mapping[str, Any]) -> list[str]:
+    """Returns the pairs and groups of equal or nearly equal pictures."""
+    return [
+        _section("leaks", "Nearly the same picture in two splits.", result["leaks"], _leak_text),
+        _section(
+            "two labels",
+            "Nearly the same picture under two classes.",
+            result["label_twins"],
+            lambda twin: _twin_text(twin["paths"], twin["labels"], twin["distance"]),
+        ),
+        _section("conflicts", "The same file under two classes.", result["conflicts"], _equals),
+        _section(
+            "duplicates", "The same file more than once in a class.", result["duplicates"], _equals
+        ),
+    ]
+
+
+def _leak_text(leak: Mapping[str, Any]) -> str:
+    text = _twin_text(leak["paths"], leak["splits"], leak["distance"])
+    if leak["refused"] is None:
+        return f"{text}; both are kept"
+    return f"{text}; " + (f"{leak['refused']} is refused" if leak["kept"] else "both are refused")
+
+
+def _twin_text(paths: Sequence[str], belongings: Sequence[str], distance: int) -> str:
+    first, second = (f"{path} ({to})" for path, to in zip(paths, belongings, strict=True))
+    return f"{first} ~ {second}, {distance} of 64 bits apart"
+
+
+def _equals(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - EXAMPLES:,} more" if len(paths) > EXAMPLES else ""
+    return " = ".join(paths[:EXAMPLES]) + more
+
+
+def _section(title: str, meaning: str, items: Sequence[Any], to_line: Callable[[Any], str]) -> str:
+    """Returns a titled list of which a few items are shown and the rest is counted."""
+    if not items:
         return ""
-    rest = [f"and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
-    body = "".join(f"  {line}\n" for line in [*lines[:SHOWN], *rest])
-    return f"{title} ({len(lines):,})\n{body}"
+    text = _wrapped("", f"{title} ({len(items):,})  {meaning}".rstrip())
+    text += "".join(_wrapped("  ", to_line(item), 4) for item in items[:EXAMPLES])
+    rest = len(items) - EXAMPLES
+    return text + (f"  and {rest:,} more\n" if rest > 0 else "")
+
+
+def _verdict_text(passed: bool, checks: Iterable[Mapping[str, Any]]) -> str:
+    lines = [f"The data gate would {'pass' if passed else 'refuse'}.\n"]
+    lines += [_wrapped(f"  {PASS_MARKS[one['passed']]} ", one["words"]) for one in checks]
+    return "".join(lines)
+
+
+def _wrapped(prefix: str, text: str, indent: int | None = None) -> str:
+    """Returns text behind a prefix, wrapped to the width; long words are folded.
+
+    Args:
+        prefix: begins the first line.
+        text: may hold anything; see `visible`.
+        indent: spaces before the further lines. Default: as the prefix is long.
+    """
+    indent = len(prefix) if indent is None else indent
+    width = _width()
+    console = Console(file=StringIO(), width=width)
+    room = max(1, width - max(indent, len(prefix)))
+    lines = Text(visible(text)).wrap(console, room, overflow="fold")
+    body = f"\n{' ' * indent}".join(line.plain.rstrip() for line in lines)
+    return f"{prefix}{body}\n"
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows)
-    return "".join(f"{name:<{width}}  {value}\n" for name, value in rows)
+    return "".join(f"{name:<{width}}  {visible(value)}\n" for name, value in rows)
 
 
 def _table(*columns: str) -> Table:
@@ -202,6 +409,10 @@ def _table(*columns: str) -> Table:
 def _render(table: Table) -> str:
     terminal = sys.stdout.isatty()
     file = StringIO()
-    width = None if terminal else WIDTH
-    Console(file=file, width=width, force_terminal=terminal, highlight=False).print(table)
-    return file.getvalue()
+    Console(file=file, width=_width(), force_terminal=terminal, highlight=False).print(table)
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+
+
+def _width() -> int:
+    """Returns the characters of a line: the terminal's, or `WIDTH` where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH

@@ -1,6 +1,7 @@
 """The part of a local run that knows TFX: compiling, launching one stage, reading what came out."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,17 @@ def send_logs(log: Path) -> None:
     root.setLevel(logging.INFO)
 
 
-def compile_pipeline(config: Config, run_id: str) -> Any:
-    """Returns TFX's intermediate representation of the pipeline, ready to launch as `run_id`."""
+def compile_pipeline(config: Config, run_id: str, predefined: Collection[str]) -> Any:
+    """Returns TFX's intermediate representation of the pipeline, ready to launch as `run_id`.
+
+    Args:
+        config: the run's configuration.
+        run_id: the run's id.
+        predefined: names of the splits that the source itself gives.
+    """
     flags = beam_options.build_flags(config.runtime.beam_args)
     beam_options.export_flags(flags)
-    representation = compiler.Compiler().compile(create_pipeline(config))
+    representation = compiler.Compiler().compile(create_pipeline(config, predefined))
     runtime_parameter_utils.substitute_runtime_parameter(
         representation, {compiler_constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
     )

@@ -209,6 +209,7 @@ def examples_file(
     from components.image_example_gen.decoding import decode_with_tensorflow
     from components.image_example_gen.examine import Limits, Properties, examine
     from components.image_example_gen.examples import to_example
+    from components.image_example_gen.listing import Candidate, Place
 
     path = tmp_path_factory.mktemp("examples") / "train.gz"
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
@@ -216,7 +217,9 @@ def examples_file(
             label = LABELS[number % 2]
             properties = examine(content, Limits(1_000, 1), decode_with_tensorflow)
             assert isinstance(properties, Properties)
-            writer.write(to_example(f"{label}/{number}.png", label, content, properties))
+            name = f"{label}/{number}.png"
+            candidate = Candidate(name, label, len(content), Place(name))
+            writer.write(to_example(candidate, properties.sha256, content, properties))
     return path
 
 

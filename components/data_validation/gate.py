@@ -1,7 +1,7 @@
 """Decides whether ingested data is fit to train on; knows nothing of TFX.
 
-Every check says its figure, its limit and, in words, what to do, because the words are all that
-remains of a refused run's gate.
+Every check says its figure, its limit and, in words, what to do, because the words are what the
+terminal, the history and the report show of it.
 """
 
 import json
@@ -9,9 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from components.data_validation.comparison import Comparison
 from components.errors import InputError
 from components.features import TRAIN, VALIDATION
-from components.image_example_gen.quarantine import REASONS, Counts
+from components.image_example_gen.quarantine import LEAK, REASONS, Counts
+
+VERDICT = "verdict"  # output of the stage
+VERDICT_FILE = "verdict.json"
 
 # The test split is reported on, never gated on.
 GATED_SPLITS = (TRAIN, VALIDATION)
@@ -20,6 +24,11 @@ MIN_IMAGES = 1
 # How sure the suggested number of images makes it that a split is not left without one.
 CONFIDENCE = 0.99
 SHOWN = 5
+MOST_GROUPS = 20  # names of split groups that counts hold
+
+REMOVE, FAIL, REPORT = "remove", "fail", "report"
+LEAKAGE = (REMOVE, FAIL, REPORT)
+DRIFT = (REPORT, FAIL)
 
 
 @dataclass(frozen=True)
@@ -28,12 +37,17 @@ class GateLimits:
 
     Attributes:
         max_refused: largest share of candidates that may have been refused, in [0, 1].
+        leakage: what becomes of near-duplicates across splits: `"remove"` and `"report"` are told,
+            `"fail"` lets none pass; a group in several splits passes with `"report"` alone.
+        drift: whether drift and skew are told (`"report"`) or refused (`"fail"`).
 
     Raises:
-        InputError: if `max_refused` is outside [0, 1].
+        InputError: if one of them is none of these.
     """
 
     max_refused: float
+    leakage: str
+    drift: str
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_refused <= 1:
@@ -41,6 +55,15 @@ class GateLimits:
                 f"Expected a share from 0 to 1. Received: data.max_refused={self.max_refused}. "
                 "Write five per cent as 0.05."
             )
+        for name, value, known in (
+            ("leakage", self.leakage, LEAKAGE),
+            ("drift", self.drift, DRIFT),
+        ):
+            if value not in known:
+                raise InputError(
+                    f"Expected one of {', '.join(known)}. Received: data.{name}={value}. "
+                    f"Write data.{name}: {known[0]}."
+                )
 
 
 @dataclass(frozen=True)
@@ -48,16 +71,17 @@ class Check:
     """One question the gate asks.
 
     Attributes:
-        name: `refused_share`, `classes`, `images_per_class` or `schema`.
+        name: `refused_share`, `classes`, `images_per_class`, `groups`, `leaks`, `warnings`,
+            `schema`, `drift` or `skew`.
         figure: what was found.
-        limit: what it is held to.
+        limit: what it is held to; None where it is told and held to nothing.
         passed: the answer.
         words: figure and limit in a sentence, and when it failed, the mend.
     """
 
     name: str
     figure: float
-    limit: float
+    limit: float | None
     passed: bool
     words: str
 
@@ -83,26 +107,43 @@ class Verdict:
         content = {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
+    @classmethod
+    def from_json(cls, text: str) -> "Verdict":
+        """Returns the verdict that `to_json` wrote."""
+        return cls(tuple(Check(**check) for check in json.loads(text)["checks"]))
+
 
 def judge(
-    counts: Counts, anomalies: Mapping[str, Sequence[str]] | None, limits: GateLimits
+    counts: Counts,
+    limits: GateLimits,
+    anomalies: Mapping[str, Sequence[str]] | None = None,
+    drift: Comparison | None = None,
+    skew: Comparison | None = None,
 ) -> Verdict:
     """Judges what was ingested.
 
     Args:
         counts: what ingestion found, kept and refused.
-        anomalies: for every split, a sentence for each departure from the schema; None where the
-            schema was not looked at, which is then no check of the verdict.
         limits: the configured limits.
+        anomalies: for every split, a sentence for each departure from the schema.
+        drift: this run's images against those of the served model.
+        skew: validation against train.
+
+    Returns:
+        A verdict without a check of what is None, which was not looked at.
     """
     checks = [
         _check_refused(counts, limits.max_refused),
         _check_classes(counts),
         _check_images(counts),
+        _check_groups(counts, limits.leakage) if counts.groups else None,
+        _check_leaks(counts, limits.leakage),
+        _check_warnings(counts) if counts.warnings else None,
+        _check_schema(anomalies) if anomalies is not None else None,
+        _check_comparison("drift", drift, limits.drift) if drift else None,
+        _check_comparison("skew", skew, limits.drift) if skew else None,
     ]
-    if anomalies is not None:
-        checks.append(_check_schema(anomalies))
-    return Verdict(tuple(checks))
+    return Verdict(tuple(check for check in checks if check is not None))
 
 
 def _check_refused(counts: Counts, limit: float) -> Check:
@@ -153,15 +194,27 @@ def _name_gaps(counts: Counts, gated: Mapping[str, Mapping[str, int]]) -> str:
         return "; no image at all was accepted. See the quarantine for the reasons"
     named = ", ".join(f"'{label}' has none in {split}" for split, label in gaps[:SHOWN])
     more = f" and {len(gaps) - SHOWN:,} more gaps" if len(gaps) > SHOWN else ""
-    smallest = min(counts.shares[split] for split, _ in gaps)
+    dealt = [(split, label) for split, label in gaps if split in counts.shares]
+    given = list(dict.fromkeys(split for split, _ in gaps if split not in counts.shares))
+    mends = [_mend_dealt(counts, dealt)] if dealt else []
+    if given:
+        mends.append(
+            f"The source itself says what belongs to {' and '.join(given)}: put images of the "
+            "class there, or take the class out of the others"
+        )
+    return f": {named}{more}. {'. '.join(mends)}"
+
+
+def _mend_dealt(counts: Counts, gaps: Sequence[tuple[str, str]]) -> str:
     totals = counts.totals
+    split = min((split for split, _ in gaps), key=lambda split: counts.shares[split])
+    share = counts.shares[split]
     images = min(totals[label] for _, label in gaps)
-    needed = images_needed(smallest)
-    split = next(split for split, _ in gaps if counts.shares[split] == smallest)
+    groups = " in as many groups" if counts.groups else ""
     return (
-        f": {named}{more}. With data.splits.{split}={smallest:g}, about {needed:,} accepted images "
-        f"of a class make sure of one (the smallest of these has {images:,}); add images or raise "
-        f"the share"
+        f"With a share of {share:.3g} (data.splits.{split}), about {images_needed(share):,} "
+        f"accepted images of a class{groups} make sure of one (the smallest of these has "
+        f"{images:,}); add images or raise the share"
     )
 
 
@@ -178,6 +231,41 @@ def images_needed(share: float) -> int:
     return math.ceil(math.log(1 - CONFIDENCE) / math.log(1 - share))
 
 
+def _check_groups(counts: Counts, leakage: str) -> Check:
+    split, passed = counts.split_groups, not counts.split_groups or leakage == REPORT
+    several = "20 or more" if len(split) >= MOST_GROUPS else f"{len(split)}"
+    words = f"{several} of {counts.groups:,} groups lie in several splits"
+    words += " (told, as data.leakage is report)" if leakage == REPORT else " (none may)"
+    if split:
+        words += f": {_quote(split)}"
+    if not passed:
+        words += (
+            ". Give all images of a group one split in the source, or set data.leakage to report"
+        )
+    return Check("groups", len(split), None if leakage == REPORT else 0, passed, words + ".")
+
+
+def _check_leaks(counts: Counts, leakage: str) -> Check:
+    passed = leakage != FAIL or not counts.leaks
+    words = f"{counts.leaks:,} pairs of nearly the same picture lie in different splits"
+    if leakage == FAIL:
+        words += " (none may)"
+    elif leakage == REPORT:
+        words += " (told, as data.leakage is report)"
+    elif counts.leaks:
+        words += f"; {counts.reasons.get(LEAK, 0):,} training copies were removed"
+    if not passed:
+        words += (
+            ". graft check names them. Remove one copy of each, or set data.leakage to remove, "
+            "which drops the training copies"
+        )
+    return Check("leaks", counts.leaks, 0 if leakage == FAIL else None, passed, words + ".")
+
+
+def _check_warnings(counts: Counts) -> Check:
+    return Check("warnings", len(counts.warnings), None, True, " ".join(counts.warnings))
+
+
 def _check_schema(anomalies: Mapping[str, Sequence[str]]) -> Check:
     gated = [
         f"{split}: {sentence}" for split in GATED_SPLITS for sentence in anomalies.get(split, ())
@@ -190,3 +278,26 @@ def _check_schema(anomalies: Mapping[str, Sequence[str]]) -> Check:
             "Mend the images, or change schemas/image_examples.pbtxt if they are meant so"
         )
     return Check("schema", len(gated), 0, not gated, words + ".")
+
+
+def _check_comparison(name: str, comparison: Comparison, setting: str) -> Check:
+    """Checks drift or skew: every departure is told, and under `fail` none may be."""
+    found, fails = len(comparison.departures), setting == FAIL
+    passed = not (found and fails)
+    clauses = [*comparison.departures, *comparison.told]
+    if not found and comparison.compared:
+        clauses.insert(0, f"none in {comparison.compared} properties of the images")
+    between = f" between {comparison.subject}" if comparison.subject else ""
+    words = f"{name.capitalize()}{between}: {'; '.join(clauses) or 'nothing was compared'}"
+    if found:
+        words += f" (told, as data.drift is {REPORT})" if not fails else " (none may be)"
+    if not passed:
+        words += (
+            ". Look at the images; where they are meant so, run once with --set data.drift=report"
+        )
+    return Check(name, found, 0 if fails else None, passed, words + ".")
+
+
+def _quote(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more

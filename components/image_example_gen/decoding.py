@@ -1,13 +1,15 @@
 """The decoder of training and serving, as ingestion's judge of what an image is."""
 
+import functools
 import re
+from typing import Any
 
 import numpy as np
 
 from components.image_example_gen.examine import DecodeError
 
-# TensorFlow wraps its message in the kernel's name and the operation's.
-WRAPPING = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*?\].*$", re.DOTALL)
+# TensorFlow puts its message after the traceback of the graph's making, before operations' names.
+WRAPPING = re.compile(r"\{\{.*?\}\}\s*|\s*\[\[.*$|\s*\[Op:.*$", re.DOTALL)
 
 
 def decode_with_tensorflow(content: bytes) -> np.ndarray:
@@ -17,7 +19,7 @@ def decode_with_tensorflow(content: bytes) -> np.ndarray:
         content: a JPEG, PNG, GIF (its first frame) or BMP file.
 
     Returns:
-        uint8 [height, width, 3], RGB.
+        uint8 [height, width, 3], RGB, turned by its Exif orientation and composed on white.
 
     Raises:
         DecodeError: if TensorFlow refuses the content.
@@ -26,6 +28,19 @@ def decode_with_tensorflow(content: bytes) -> np.ndarray:
     import tensorflow as tf
 
     try:
-        return tf.io.decode_image(content, channels=3, expand_animations=False).numpy()
+        return _decoder()(content).numpy()
     except tf.errors.OpError as error:
-        raise DecodeError(WRAPPING.sub("", error.message).rstrip(" .")) from error
+        raise DecodeError(_shorten(error.message)) from error
+
+
+@functools.cache
+def _decoder() -> Any:
+    import tensorflow as tf
+
+    from components.transform import image_ops
+
+    return tf.function(image_ops.decode, input_signature=[tf.TensorSpec([], tf.string)])
+
+
+def _shorten(message: str) -> str:
+    return WRAPPING.sub("", message).rstrip(" .\n").rpartition("\n")[2]

@@ -13,8 +13,10 @@ from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 
-from components.image_example_gen.executor import EXAMPLES, FINGERPRINT, SOURCE
-from components.image_example_gen.sources import check_source, content_fingerprint
+from components.image_example_gen.executor import EXAMPLES, FINGERPRINT, SETTINGS
+from components.image_example_gen.known_files import KnownFiles, digest_files, fingerprint_source
+from components.image_example_gen.listing import SourceSettings
+from components.image_example_gen.sources import check_source
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
@@ -23,11 +25,15 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
         """Returns the parameters and the examples artifact with the source's fingerprint.
 
+        Only files that are not known by their stamp are read.
+
         Raises:
             InputError: if the source cannot be trained on.
         """
-        source = execution_info.exec_properties[SOURCE]
-        fingerprint = content_fingerprint(source, check_source(source))
+        settings = SourceSettings.from_json(execution_info.exec_properties[SETTINGS])
+        listing = check_source(settings)
+        digests = digest_files(listing, KnownFiles(settings.cache))
+        fingerprint = fingerprint_source(listing, digests)
         output = driver_output_pb2.DriverOutput()
         for name, value in {**execution_info.exec_properties, FINGERPRINT: fingerprint}.items():
             if value is not None:

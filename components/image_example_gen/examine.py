@@ -5,27 +5,30 @@ only those who decode import TensorFlow.
 """
 
 import hashlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from components.errors import InputError
-from components.image_example_gen import headers
+from components.image_example_gen import headers, perceptual
+from components.image_example_gen.listing import MAX_BYTES
 from components.image_example_gen.quarantine import (
-    CORRUPT,
     EMPTY,
     NOT_AN_IMAGE,
     TOO_MANY_BYTES,
     TOO_MANY_PIXELS,
     TOO_SMALL,
-    TRUNCATED,
     UNSUPPORTED,
     Fault,
 )
-from components.image_example_gen.sources import MAX_BYTES
+from components.image_example_gen.reencode import (
+    ReencodeError,
+    judge_damaged,
+    name_unsupported,
+    to_served,
+    turn_to_decode,
+)
 
 # Pictures are thinned to this many pixels a side before they are measured.
 MEASURED_SIZE = 512
@@ -33,6 +36,7 @@ MEASURED_SIZE = 512
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 Decode = Callable[[bytes], np.ndarray]
+Thumbnail = bytes  # in Properties the name is taken by a field
 
 
 class DecodeError(ValueError):
@@ -68,18 +72,23 @@ class Properties:
     """What an accepted image is like.
 
     Attributes:
-        format: `"bmp"`, `"gif"`, `"jpeg"` or `"png"`, by content.
-        width: pixels, as decoded.
-        height: pixels, as decoded.
-        channels: as stored in the file.
+        format: a name of `features.FORMATS`, by content as found.
+        encoding: a name of `features.SERVED_FORMATS`: the format of what is kept and served.
+        width: pixels, as decoded: turned by the Exif orientation.
+        height: pixels, likewise.
+        channels: as stored in the file, 1 to 4; 3 for a palette.
         bytes: length of the content.
         brightness: mean luma in [0, 1].
         contrast: standard deviation of luma in [0, 0.5].
         sharpness: variance of the Laplacian of luma, at least 0.
-        sha256: digest of the content, 64 hexadecimal digits.
+        entropy: of the histogram of luma, bits in [0, 8].
+        sha256: digest of the content as found, 64 hexadecimal digits.
+        hash: perceptual hash of 64 bits, see `perceptual.describe`.
+        thumbnail: the small picture that `perceptual.describe` gives.
     """
 
     format: str
+    encoding: str
     width: int
     height: int
     channels: int
@@ -87,7 +96,25 @@ class Properties:
     brightness: float
     contrast: float
     sharpness: float
+    entropy: float
     sha256: str
+    hash: int
+    thumbnail: Thumbnail
+
+    @property
+    def aspect(self) -> float:
+        """Width divided by height."""
+        return self.width / self.height
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Figures of an image's luma; `Properties` says what they are."""
+
+    brightness: float
+    contrast: float
+    sharpness: float
+    entropy: float
 
 
 def examine(content: bytes, limits: Limits, decode: Decode) -> Properties | Fault:
@@ -96,8 +123,9 @@ def examine(content: bytes, limits: Limits, decode: Decode) -> Properties | Faul
     Args:
         content: the file's bytes.
         limits: sizes to keep to.
-        decode: turns the content into uint8 [height, width, 3] or raises `DecodeError`; what it
-            refuses is refused, because training and serving decode with it.
+        decode: turns the content, re-encoded by `reencode.to_served` where it has to be, into
+            uint8 [height, width, 3] or raises `DecodeError`; what it refuses is refused, because
+            training and serving decode with it.
 
     Returns:
         The properties of an accepted image, or what is wrong with a refused one.
@@ -111,26 +139,19 @@ def examine(content: bytes, limits: Limits, decode: Decode) -> Properties | Faul
         return _judge_unknown(content)
     header = headers.read_header(content, kind)
     if header is None:
-        return _judge_undecodable(content, kind, "its header is incomplete")
-    fault = _judge_header(header, kind, limits)
+        return judge_damaged(content, kind, "its header is incomplete")
+    fault = _judge_header(header, limits)
     if fault is not None:
         return fault
     try:
-        pixels = decode(content)
+        with turn_to_decode(header.pixels):
+            served, encoding = to_served(content, kind)
+            pixels = decode(served)
+            return _describe(content, kind, encoding, header.channels, pixels)
+    except ReencodeError as error:
+        return error.fault
     except DecodeError as error:
-        return _judge_undecodable(content, kind, str(error))
-    brightness, contrast, sharpness = measure(pixels)
-    return Properties(
-        format=kind,
-        width=pixels.shape[1],
-        height=pixels.shape[0],
-        channels=header.channels,
-        bytes=len(content),
-        brightness=brightness,
-        contrast=contrast,
-        sharpness=sharpness,
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
+        return judge_damaged(content, kind, str(error))
 
 
 def too_many_bytes(size: int) -> Fault:
@@ -138,39 +159,80 @@ def too_many_bytes(size: int) -> Fault:
     return Fault(TOO_MANY_BYTES, f"{size:,} bytes; at most {MAX_BYTES:,} are read.")
 
 
-def measure(pixels: np.ndarray) -> tuple[float, float, float]:
-    """Measures an image's brightness, contrast and sharpness.
+def read_luma(pixels: np.ndarray) -> np.ndarray:
+    """Returns an image's luma, thinned to at most 512 pixels a side.
 
-    A picture with a side above 512 pixels is thinned first: every n-th row and column is kept,
-    n = ceil(side / 512), so that a large photograph costs no more than a small one.
+    Of a larger picture every n-th row and column is kept, n = ceil(side / 512), so that a large
+    photograph costs no more than a small one.
 
     Args:
         pixels: uint8 [height, width, 3], RGB.
 
     Returns:
-        Mean luma in [0, 1], its standard deviation in [0, 0.5] and the variance of its
-        4-neighbour Laplacian over the inner pixels (0 without any), luma scaled to [0, 1].
+        float32 [height, width] in [0, 1].
     """
     step = -(-max(pixels.shape[:2]) // MEASURED_SIZE)
-    luma = pixels[::step, ::step].astype(np.float32) @ (LUMA / 255)
+    return pixels[::step, ::step].astype(np.float32) @ (LUMA / 255)
+
+
+def measure(luma: np.ndarray) -> Measures:
+    """Measures a picture.
+
+    Args:
+        luma: float32 [height, width] in [0, 1].
+
+    Returns:
+        Its mean and standard deviation, the variance of its 4-neighbour Laplacian over the inner
+        pixels (0 without any), and the Shannon entropy of its histogram of 256 levels in bits.
+    """
+    levels = np.clip(np.rint(luma * 255), 0, 255).astype(np.uint8)
+    shares = np.bincount(levels.ravel(), minlength=256) / levels.size
+    shares = shares[shares > 0]
+    sharpness = 0.0
+    if min(luma.shape) >= 3:
+        neighbours = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
+        laplacian = neighbours - 4 * luma[1:-1, 1:-1]
+        sharpness = float(laplacian.var(dtype=np.float64))
     # Rounding may pass the mathematical bounds, which the schema holds the values to.
-    brightness = float(np.clip(luma.mean(dtype=np.float64), 0, 1))
-    contrast = float(np.clip(luma.std(dtype=np.float64), 0, 0.5))
-    if min(luma.shape) < 3:
-        return brightness, contrast, 0.0
-    neighbours = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
-    laplacian = neighbours - 4 * luma[1:-1, 1:-1]
-    return brightness, contrast, float(laplacian.var(dtype=np.float64))
+    return Measures(
+        brightness=float(np.clip(luma.mean(dtype=np.float64), 0, 1)),
+        contrast=float(np.clip(luma.std(dtype=np.float64), 0, 0.5)),
+        sharpness=sharpness,
+        entropy=float(np.clip(-(shares * np.log2(shares)).sum(), 0, 8)),
+    )
+
+
+def _describe(
+    content: bytes, kind: str, encoding: str, channels: int, pixels: np.ndarray
+) -> Properties:
+    luma = read_luma(pixels)
+    measures = measure(luma)
+    hash_, thumbnail = perceptual.describe(luma)
+    return Properties(
+        format=kind,
+        encoding=encoding,
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        channels=channels,
+        bytes=len(content),
+        brightness=measures.brightness,
+        contrast=measures.contrast,
+        sharpness=measures.sharpness,
+        entropy=measures.entropy,
+        sha256=hashlib.sha256(content).hexdigest(),
+        hash=hash_,
+        thumbnail=thumbnail,
+    )
 
 
 def _judge_unknown(content: bytes) -> Fault:
     other = headers.name_other_format(content)
     if other is None:
         return Fault(NOT_AN_IMAGE, f"The content starts with {content[:8]!r}.")
-    return Fault(UNSUPPORTED, f"The content is {other}; convert it to JPEG or PNG.")
+    return Fault(UNSUPPORTED, name_unsupported(other))
 
 
-def _judge_header(header: headers.Header, kind: str, limits: Limits) -> Fault | None:
+def _judge_header(header: headers.Header, limits: Limits) -> Fault | None:
     size = f"{header.width}×{header.height} pixels"
     if header.pixels > limits.max_pixels:
         frames = "" if header.pixels == header.width * header.height else ", all frames together"
@@ -179,24 +241,7 @@ def _judge_header(header: headers.Header, kind: str, limits: Limits) -> Fault | 
     if min(header.width, header.height) < limits.min_size:
         return Fault(TOO_SMALL, f"{size}; the shorter side must have {limits.min_size}.")
     if header.unsupported:
-        return Fault(UNSUPPORTED, f"The content is {header.unsupported}; convert it to PNG.")
+        return Fault(
+            UNSUPPORTED, f"The content is {header.unsupported}; convert it to JPEG or PNG."
+        )
     return None
-
-
-def _judge_undecodable(content: bytes, kind: str, why: str) -> Fault:
-    """Tells apart what is cut off, what another program can read, and what is damaged."""
-    if headers.is_truncated(content, kind):
-        return Fault(TRUNCATED, f"The {kind.upper()} ends after {len(content):,} bytes: {why}.")
-    if _pillow_decodes(content):
-        return Fault(UNSUPPORTED, f"A {kind.upper()} that TensorFlow does not decode: {why}.")
-    return Fault(CORRUPT, f"The {kind.upper()} is damaged: {why}.")
-
-
-def _pillow_decodes(content: bytes) -> bool:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-    # Pillow's plugins raise whatever a damaged file leads them to.
-    except Exception:
-        return False
-    return True

@@ -2,35 +2,40 @@
 
 from components import features
 from components.image_example_gen.examine import Properties
+from components.image_example_gen.listing import Candidate
 from components.image_example_gen.quarantine import path_text
 
 
-def to_example(path: str, label: str, content: bytes, properties: Properties) -> bytes:
+def to_example(
+    candidate: Candidate, split_key: str, served: bytes, properties: Properties
+) -> bytes:
     """Returns a serialized `tf.train.Example` of an image; the same input gives the same bytes.
 
     Args:
-        path: relative to the source; stored as `path_text` writes it.
-        label: the class; stored likewise.
-        content: the file's bytes, stored as they are.
-        properties: what `examine` measured.
+        candidate: the file; its path and label are stored as `path_text` writes them.
+        split_key: what decides the split, 64 hexadecimal digits.
+        served: what TensorFlow decodes, as `reencode.to_served` gives it.
+        properties: what `examine` found in the file's own content.
     """
     import tensorflow as tf
 
-    digest = properties.sha256.encode()
     values: dict[str, bytes | int | float] = {
-        features.IMAGE: content,
-        features.LABEL: path_text(label).encode(),
-        features.PATH: path_text(path).encode(),
+        features.IMAGE: served,
+        features.LABEL: path_text(candidate.label).encode(),
+        features.PATH: path_text(candidate.path).encode(),
         features.FORMAT: properties.format.encode(),
+        features.ENCODING: properties.encoding.encode(),
         features.WIDTH: properties.width,
         features.HEIGHT: properties.height,
+        features.ASPECT: properties.aspect,
         features.CHANNELS: properties.channels,
         features.BYTES: float(properties.bytes),
         features.BRIGHTNESS: properties.brightness,
         features.CONTRAST: properties.contrast,
         features.SHARPNESS: properties.sharpness,
-        features.SHA256: digest,
-        features.SPLIT_KEY: digest,
+        features.ENTROPY: properties.entropy,
+        features.SHA256: properties.sha256.encode(),
+        features.SPLIT_KEY: split_key.encode(),
     }
     example = tf.train.Example()
     for name, value in values.items():

@@ -1,16 +1,19 @@
-"""Runs ingestion in Beam: examine every file, compare copies, write examples, account for all.
+"""Runs ingestion in Beam: examine new files, compare all, write examples, account for every file.
 
-What is shuffled is one small record a file, never an image: an image is read to be examined and
-read again when its shard is written. So memory stays bounded by one image a thread, also with
-Beam's local runner, which keeps whole collections in memory. A content that changed between the
+What is shuffled is one small record a file, never an image: an image is read to be examined, if its
+content is not known yet, and read again when its shard is written. So memory stays bounded, also
+with Beam's local runner, which keeps whole collections in memory. A content that changed between
 two readings is refused, and the fingerprint then says that the source did not hold still.
 """
 
 import hashlib
 import json
 import os
+import pickle
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -22,53 +25,91 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
 from components.errors import GraftError
+from components.image_example_gen.ahead import map_ahead
 from components.image_example_gen.decoding import decode_with_tensorflow
 from components.image_example_gen.examine import Limits, Properties
 from components.image_example_gen.examples import to_example
+from components.image_example_gen.known_files import (
+    KnownFiles,
+    fingerprint_source,
+    recall,
+    verdict_from_json,
+    verdict_to_json,
+)
+from components.image_example_gen.listing import Candidate, Listing, SourceSettings
+from components.image_example_gen.near_duplicates import judge_twins
+from components.image_example_gen.near_duplicates_beam import FindTwins
 from components.image_example_gen.outcomes import (
     Examined,
     Outcome,
     collect_refusals,
     count_outcomes,
     examine_file,
-    judge_copies,
+    judge_content,
+    refuse_content,
     settle,
+    twin_to_json,
+    unreadable,
 )
 from components.image_example_gen.quarantine import (
     COUNTS_FILE,
     QUARANTINE_FILE,
+    TWINS_FILE,
     UNREADABLE,
     Counts,
     Fault,
     format_refusals,
 )
-from components.image_example_gen.sources import (
-    Listing,
-    check_source,
-    combine_digests,
-    read_content,
-)
-from components.image_example_gen.splits import split_of
+from components.image_example_gen.reencode import to_served
+from components.image_example_gen.sources import check_source, forget_stamps, read_place
+from components.image_example_gen.splits import Dealer
 
 # Parameters and outputs of the component.
-SOURCE = "source"
+SETTINGS = "settings"
 SPLITS = "splits"
 SALT = "salt"
 MAX_PIXELS = "max_pixels"
 MIN_SIZE = "min_size"
+LEAKAGE = "leakage"
 CODE_SHA256 = "code_sha256"
 FINGERPRINT = "fingerprint"
 EXAMPLES = "examples"
 QUARANTINE = "quarantine"
 
 SHARD_BYTES = 64 << 20
+PART = 256  # records that are handed to a worker together
 FILE_PREFIX = "data_tfrecord"
 FILE_FORMAT = "tfrecords_gzip"
-REFUSED, ACCEPTED = "refused", "accepted"
+# Photographs do not get smaller, and storing them is ten times as fast as trying to.
+COMPRESSION_LEVEL = 0
+REFUSED, ACCEPTED, CONTENTS, ITEMS, TWINS = "refused", "accepted", "contents", "items", "twins"
+# Names of the ledgers: text files that Beam writes and the executor reads when it has ended.
+OUTCOMES, FRESH = "outcomes", "fresh"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every worker is told.
+
+    Attributes:
+        dealer: deals the splits.
+        limits: what images are held to.
+        leakage: the setting.
+        folders: where each split's examples go.
+        shards: number of files of each split.
+        scratch: folder for files that are of no use when ingestion has ended.
+    """
+
+    dealer: Dealer
+    limits: Limits
+    leakage: str
+    folders: Mapping[str, str]
+    shards: Mapping[str, int]
+    scratch: str
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Ingests a folder of class folders."""
+    """Ingests a source of labelled images."""
 
     def Do(
         self,
@@ -91,28 +132,31 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES])
         quarantine = artifact_utils.get_single_instance(output_dict[QUARANTINE])
-        shares: dict[str, float] = json.loads(exec_properties[SPLITS])
-        listing = check_source(exec_properties[SOURCE])
-        examples.split_names = artifact_utils.encode_split_names(list(shares))
-        folders = {split: artifact_utils.get_split_uri([examples], split) for split in shares}
-        ledger = os.path.join(self._get_tmp_dir(), "ledger")
+        settings = SourceSettings.from_json(exec_properties[SETTINGS])
+        listing = check_source(settings)
+        plan = _make_plan(listing, examples, exec_properties, self._get_tmp_dir())
+        known, since = KnownFiles(settings.cache), time.time()
+        recalled, unknown = recall(listing, known, plan.limits)
         with self._make_beam_pipeline() as root:
-            ingest(root, listing, exec_properties, folders, ledger)
-        _remove_parts(folders)
-        outcomes = _read_ledger(ledger)
-        counts = count_outcomes(listing, outcomes, shares)
-        _set_fingerprint(examples, listing, outcomes, exec_properties.get(FINGERPRINT))
+            ingest(root, recalled, unknown, plan)
+        del recalled
+        _remove_parts(plan.folders)
+        known.remember(_read_fresh(plan, unknown), plan.limits, since)
+        outcomes = [Outcome.from_json(line) for line in _read_ledger(plan, OUTCOMES)]
+        try:
+            _set_fingerprint(examples, listing, outcomes, exec_properties.get(FINGERPRINT))
+        except GraftError:
+            # Should a stamp have lied, the next run must not believe it again.
+            known.forget_stamps()
+            forget_stamps(settings.cache)
+            raise
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, FILE_FORMAT)
-        _write_quarantine(quarantine, listing, outcomes, counts)
+        _write_quarantine(quarantine, listing, outcomes, plan)
 
 
 def ingest(
-    root: beam.Pipeline,
-    listing: Listing,
-    exec_properties: Mapping[str, Any],
-    folders: Mapping[str, str],
-    ledger: str,
+    root: beam.Pipeline, recalled: Sequence[Examined], unknown: Sequence[Candidate], plan: Plan
 ) -> None:
     """Adds ingestion to a Beam pipeline.
 
@@ -121,89 +165,142 @@ def ingest(
 
     Args:
         root: the Beam pipeline.
-        listing: the source's files.
-        exec_properties: the parameters of `ImageExampleGen`.
-        folders: where each split's examples go.
-        ledger: path prefix of the text files that get one outcome a line.
+        recalled: files whose verdict is known.
+        unknown: files to examine.
+        plan: everything else.
     """
-    source, salt = exec_properties[SOURCE], exec_properties[SALT]
-    shares: dict[str, float] = json.loads(exec_properties[SPLITS])
-    limits = Limits(exec_properties[MAX_PIXELS], exec_properties[MIN_SIZE])
-    shards = count_shards(listing, shares)
-    examined = (
+    fresh = (
         root
-        | "List" >> beam.Create(listing.candidates).with_output_types(Any)
-        | "Spread" >> beam.Reshuffle()
-        | "Examine" >> beam.ParDo(Examine(source, limits)).with_outputs(REFUSED, ACCEPTED)
+        | "ListUnknown" >> ReadParts(_write_parts(unknown, os.path.join(plan.scratch, "unknown")))
+        | "Examine" >> beam.ParDo(Examine(plan.limits))
     )
-    judged = (
+    _write_ledger(fresh, FRESH, fresh_to_json, plan)
+    known = root | "Recall" >> ReadParts(
+        _write_parts(recalled, os.path.join(plan.scratch, "recalled"))
+    )
+    examined = (
+        (fresh, known | "Unpack" >> beam.FlatMap(iter))
+        | "AllExamined" >> beam.Flatten()
+        | "PartByVerdict" >> beam.ParDo(PartByVerdict()).with_outputs(REFUSED, ACCEPTED)
+    )
+    contents = (
         examined[ACCEPTED]
         | "KeyByContent" >> beam.Map(key_by_content)
         | "GroupCopies" >> beam.GroupByKey()
-        | "JudgeCopies" >> beam.ParDo(JudgeCopies()).with_outputs(REFUSED, ACCEPTED)
+        | "JudgeContent"
+        >> beam.ParDo(JudgeContent(plan)).with_outputs(REFUSED, CONTENTS, ITEMS, TWINS)
+    )
+    near = contents[ITEMS] | "FindTwins" >> FindTwins()
+    judged = (
+        {CONTENTS: contents[CONTENTS], TWINS: near | "KeyTwins" >> beam.FlatMap(key_twin)}
+        | "MeetTwins" >> beam.CoGroupByKey()
+        | "JudgeTwins" >> beam.ParDo(JudgeTwins(plan)).with_outputs(REFUSED, ACCEPTED)
     )
     written = (
         judged[ACCEPTED]
-        | "AssignShards" >> beam.ParDo(AssignShard(shares, salt, shards))
-        | "EveryShard" >> AddEmptyShards(shards)
+        | "AssignShards" >> beam.ParDo(AssignShard(plan))
+        | "EveryShard" >> AddEmptyShards(plan.shards)
         | "GroupShards" >> beam.GroupByKey()
-        | "WriteShards" >> beam.ParDo(WriteShard(source, folders, shards))
+        | "WriteShards" >> beam.ParDo(WriteShard(plan))
     )
     refused = (
-        (examined[REFUSED], judged[REFUSED])
+        (examined[REFUSED], contents[REFUSED], judged[REFUSED])
         | "AllRefused" >> beam.Flatten()
-        | "Settle" >> beam.ParDo(Settle(shares, salt))
+        | "Settle" >> beam.Map(settle, plan.dealer)
     )
-    _ = (
-        (written, refused)
-        | "AllOutcomes" >> beam.Flatten()
-        | "ToLines" >> beam.Map(Outcome.to_json)
-        | "WriteLedger" >> beam.io.WriteToText(ledger)
-    )
+    outcomes = (written, refused) | "AllOutcomes" >> beam.Flatten()
+    _write_ledger(outcomes, OUTCOMES, Outcome.to_json, plan)
+    twins = (contents[TWINS], near) | "AllTwins" >> beam.Flatten()
+    _write_ledger(twins, TWINS, twin_to_json, plan)
+
+
+class ReadParts(beam.PTransform):
+    """Reads lists of records from files, one list an element.
+
+    Handed over within the pipeline, a million records would make it too large for any runner.
+    """
+
+    def __init__(self, paths: Iterable[str]):
+        super().__init__()
+        self._paths = list(paths)
+
+    def expand(self, root: Any) -> beam.PCollection:
+        paths = root | beam.Create(self._paths, reshuffle=True)
+        return paths | beam.Map(_read_part).with_output_types(Any)
 
 
 class Examine(beam.DoFn):
-    """Reads and judges one candidate; yields `Examined` to `accepted` or `refused`."""
+    """Reads and judges a batch of candidates, some at once; yields `Examined`."""
 
-    def __init__(self, source: str, limits: Limits):
-        self._source = source
+    def __init__(self, limits: Limits):
         self._limits = limits
 
-    def process(self, candidate: Any) -> Iterator[Any]:
-        examined = examine_file(self._source, candidate, self._limits, decode_with_tensorflow)
+    def process(self, batch: Any) -> Iterator[Any]:
+        yield from map_ahead(self._examine, batch, lambda candidate: candidate.size)
+
+    def _examine(self, candidate: Candidate) -> Examined:
+        return examine_file(candidate, self._limits, decode_with_tensorflow)
+
+
+class PartByVerdict(beam.DoFn):
+    """Yields an examined file to `accepted` or `refused`."""
+
+    def process(self, examined: Any) -> Iterator[Any]:
         yield _tagged(examined)
 
 
-class JudgeCopies(beam.DoFn):
-    """Compares the files of one content; yields `Examined` to `accepted` or `refused`."""
+class JudgeContent(beam.DoFn):
+    """Compares the files of one content.
+
+    Yields to `refused` and `contents` (what stays, keyed by the content's digest), to `items` what
+    stands for the content among near-duplicates, and to `twins` its copies across splits.
+    """
+
+    def __init__(self, plan: Plan):
+        self._dealer = plan.dealer
+        self._leakage = plan.leakage
 
     def process(self, element: tuple[str, Iterable[Any]]) -> Iterator[Any]:
-        for examined in judge_copies(list(element[1])):
-            yield _tagged(examined)
+        sha256, copies = element
+        content = judge_content(copies, self._dealer, self._leakage)
+        kept = []
+        for copy in content.copies:
+            if isinstance(copy.verdict, Fault):
+                yield beam.pvalue.TaggedOutput(REFUSED, copy)
+            else:
+                kept.append(_without_thumbnail(copy))
+        if kept:
+            yield beam.pvalue.TaggedOutput(CONTENTS, (sha256, kept))
+        if content.item is not None:
+            yield beam.pvalue.TaggedOutput(ITEMS, content.item)
+        for leak in content.leaks:
+            yield beam.pvalue.TaggedOutput(TWINS, leak)
+
+
+class JudgeTwins(beam.DoFn):
+    """Judges a content by its near-duplicates; yields its files to `accepted` or `refused`."""
+
+    def __init__(self, plan: Plan):
+        self._leakage = plan.leakage
+
+    def process(self, element: Any) -> Iterator[Any]:
+        sha256, found = element
+        fault = judge_twins(list(found[TWINS]), self._leakage).get(sha256)
+        for copies in found[CONTENTS]:
+            for copy in refuse_content(copies, fault):
+                yield _tagged(copy)
 
 
 class AssignShard(beam.DoFn):
-    """Keys an accepted file by its split and its shard, both decided by its content."""
+    """Keys an accepted file by its split and its shard, both decided by the file alone."""
 
-    def __init__(self, shares: Mapping[str, float], salt: str, shards: Mapping[str, int]):
-        self._shares = dict(shares)
-        self._salt = salt
-        self._shards = dict(shards)
+    def __init__(self, plan: Plan):
+        self._dealer = plan.dealer
+        self._shards = dict(plan.shards)
 
     def process(self, examined: Any) -> Iterator[tuple[tuple[str, int], Any]]:
-        split = split_of(examined.sha256, self._shares, self._salt)
+        split = self._dealer.split_of(examined.candidate, examined.sha256)
         yield (split, int(examined.sha256, 16) % self._shards[split]), examined
-
-
-class Settle(beam.DoFn):
-    """Turns a refused file into its `Outcome`."""
-
-    def __init__(self, shares: Mapping[str, float], salt: str):
-        self._shares = dict(shares)
-        self._salt = salt
-
-    def process(self, examined: Any) -> Iterator[Any]:
-        yield settle(examined, self._shares, self._salt)
 
 
 class AddEmptyShards(beam.PTransform):
@@ -224,41 +321,42 @@ class WriteShard(beam.DoFn):
     A bundle that Beam runs twice leaves one complete file.
     """
 
-    def __init__(self, source: str, folders: Mapping[str, str], shards: Mapping[str, int]):
-        self._source = source
-        self._folders = dict(folders)
-        self._shards = dict(shards)
+    def __init__(self, plan: Plan):
+        self._dealer = plan.dealer
+        self._folders = dict(plan.folders)
+        self._shards = dict(plan.shards)
 
     def process(self, element: tuple[tuple[str, int], Iterable[Any]]) -> Iterator[Any]:
         import tensorflow as tf
 
-        (split, index), files = element
+        (split, index), found = element
+        files = sorted(filter(None, found), key=lambda file: (file.sha256, file.candidate.path))
         name = f"{FILE_PREFIX}-{index:05d}-of-{self._shards[split]:05d}.gz"
         part = os.path.join(self._folders[split], f".{name}.{uuid.uuid4().hex}")
         fileio.makedirs(self._folders[split])
-        with tf.io.TFRecordWriter(part, options="GZIP") as writer:
-            for file in sorted(filter(None, files), key=lambda file: (file.sha256, file.path)):
-                fault = self._write(writer, file)
-                yield Outcome(
-                    file.path,
-                    file.label,
-                    None if fault else file.sha256,
-                    None if fault else split,
-                    fault,
-                )
+        options = tf.io.TFRecordOptions("GZIP", compression_level=COMPRESSION_LEVEL)
+        examples = map_ahead(self._make_example, files, lambda file: file.candidate.size)
+        with tf.io.TFRecordWriter(part, options) as writer:
+            for file, example in zip(files, examples, strict=True):
+                if isinstance(example, Fault):
+                    path, label = file.candidate.path, file.candidate.label
+                    yield Outcome(path, label, None, None, example)
+                else:
+                    writer.write(example)
+                    yield settle(file, self._dealer)
         tf.io.gfile.rename(part, os.path.join(self._folders[split], name), overwrite=True)
 
-    def _write(self, writer: Any, file: Examined) -> Fault | None:
+    def _make_example(self, file: Examined) -> bytes | Fault:
         try:
-            content = read_content(os.path.join(self._source, file.path))
+            content = read_place(file.candidate.place)
         except OSError as error:
-            return Fault(UNREADABLE, f"{error.strerror}.")
-        if hashlib.sha256(content).hexdigest() != file.sha256:
+            return unreadable(error)
+        sha256, properties = hashlib.sha256(content).hexdigest(), file.verdict
+        if sha256 != file.sha256 or not isinstance(properties, Properties):
             return Fault(UNREADABLE, "The content changed while it was being read.")
-        properties = file.verdict
-        if isinstance(properties, Properties):
-            writer.write(to_example(file.path, file.label, content, properties))
-        return None
+        served, _ = to_served(content, properties.format)
+        split_key = self._dealer.split_key(file.candidate, sha256)
+        return to_example(file.candidate, split_key, served, properties)
 
 
 def key_by_content(examined: Any) -> tuple[str, Any]:
@@ -266,10 +364,30 @@ def key_by_content(examined: Any) -> tuple[str, Any]:
     return examined.sha256, examined
 
 
-def count_shards(listing: Listing, shares: Mapping[str, float]) -> dict[str, int]:
+def key_twin(twin: Any) -> Iterator[tuple[str, Any]]:
+    """Yields a pair twice, keyed by the digest of either content."""
+    yield twin.first.sha256, twin
+    yield twin.second.sha256, twin
+
+
+def fresh_to_json(examined: Any) -> str:
+    """Returns what was found out about a file, as one line of ASCII JSON."""
+    path, verdict = examined.candidate.path, verdict_to_json(examined.verdict)
+    return json.dumps({"path": path, "sha256": examined.sha256, "verdict": verdict})
+
+
+def count_shards(listing: Listing, dealer: Dealer) -> dict[str, int]:
     """Returns the number of files of each split: one for every 64 MiB expected, at least one."""
-    total = sum(candidate.size for candidate in listing.candidates)
-    return {split: max(1, -int(-share * total // SHARD_BYTES)) for split, share in shares.items()}
+    sizes: dict[str | None, int] = {}
+    for candidate in listing.candidates:
+        sizes[candidate.split] = sizes.get(candidate.split, 0) + candidate.size
+    dealt = sizes.get(None, 0)
+    return {
+        split: max(
+            1, -int(-(sizes.get(split, 0) + dealer.shares.get(split, 0.0) * dealt) // SHARD_BYTES)
+        )
+        for split in dealer.splits
+    }
 
 
 def check_unchanged(expected: str | None, actual: str) -> None:
@@ -292,6 +410,30 @@ def check_unchanged(expected: str | None, actual: str) -> None:
         )
 
 
+def _make_plan(
+    listing: Listing, examples: Artifact, exec_properties: Mapping[str, Any], scratch: str
+) -> Plan:
+    """Returns the plan, and tells the artifact its splits, which decide where its files go."""
+    shares: dict[str, float] = json.loads(exec_properties[SPLITS])
+    dealer = Dealer(shares, exec_properties[SALT], listing.predefined)
+    examples.split_names = artifact_utils.encode_split_names(list(dealer.splits))
+    return Plan(
+        dealer=dealer,
+        limits=Limits(exec_properties[MAX_PIXELS], exec_properties[MIN_SIZE]),
+        leakage=exec_properties[LEAKAGE],
+        folders={name: artifact_utils.get_split_uri([examples], name) for name in dealer.splits},
+        shards=count_shards(listing, dealer),
+        scratch=scratch,
+    )
+
+
+def _without_thumbnail(examined: Examined) -> Examined:
+    """Returns a file without the small picture, which is the largest part of what is shuffled."""
+    if not isinstance(examined.verdict, Properties):
+        return examined
+    return replace(examined, verdict=replace(examined.verdict, thumbnail=b""))
+
+
 def _tagged(examined: Examined) -> beam.pvalue.TaggedOutput:
     tag = REFUSED if isinstance(examined.verdict, Fault) else ACCEPTED
     return beam.pvalue.TaggedOutput(tag, examined)
@@ -305,39 +447,81 @@ def _remove_parts(folders: Mapping[str, str]) -> None:
                 fileio.remove(os.path.join(folder, name))
 
 
-def _read_ledger(prefix: str) -> list[Outcome]:
-    outcomes = []
-    for path in sorted(fileio.glob(prefix + "-*")):
+def _write_parts(records: Sequence[Any], prefix: str) -> Iterator[str]:
+    for start in range(0, len(records), PART):
+        path = f"{prefix}-{start // PART:06d}"
+        with fileio.open(path, "wb") as file:
+            file.write(pickle.dumps(list(records[start : start + PART])))
+        yield path
+
+
+def _read_part(path: str) -> Any:
+    with fileio.open(path, "rb") as file:
+        return pickle.loads(file.read())
+
+
+def _write_ledger(records: beam.PCollection, name: str, to_line: Any, plan: Plan) -> None:
+    _ = (
+        records
+        | f"{name}Lines" >> beam.Map(to_line)
+        | f"{name}Ledger" >> beam.io.WriteToText(os.path.join(plan.scratch, name))
+    )
+
+
+def _read_ledger(plan: Plan, name: str) -> Iterator[str]:
+    for path in sorted(fileio.glob(os.path.join(plan.scratch, f"{name}-*"))):
         with fileio.open(path) as file:
-            outcomes += [Outcome.from_json(line) for line in file.read().splitlines()]
-    return outcomes
+            for line in file:
+                yield line.rstrip("\n")
+
+
+def _read_fresh(plan: Plan, unknown: Iterable[Candidate]) -> Iterator[Examined]:
+    candidates = {candidate.path: candidate for candidate in unknown}
+    for line in _read_ledger(plan, FRESH):
+        record = json.loads(line)
+        verdict = verdict_from_json(record["verdict"])
+        yield Examined(candidates[record["path"]], record["sha256"], verdict)
 
 
 def _set_fingerprint(
     examples: Artifact, listing: Listing, outcomes: Sequence[Outcome], expected: str | None
 ) -> None:
     digests = {outcome.path: outcome.sha256 for outcome in outcomes}
-    actual = combine_digests(listing, digests)
+    actual = fingerprint_source(listing, digests)
     check_unchanged(expected, actual)
     examples.set_string_custom_property(FINGERPRINT, actual)
 
 
 def _write_quarantine(
-    quarantine: Artifact, listing: Listing, outcomes: Sequence[Outcome], counts: Counts
+    quarantine: Artifact, listing: Listing, outcomes: Sequence[Outcome], plan: Plan
 ) -> None:
+    twins = sorted(_read_ledger(plan, TWINS))
+    leaks = sum(
+        record["first"]["split"] != record["second"]["split"] for record in map(json.loads, twins)
+    )
+    counts = count_outcomes(listing, outcomes, plan.dealer, plan.leakage, len(twins), leaks)
     texts = {
         QUARANTINE_FILE: format_refusals(collect_refusals(listing, outcomes)),
+        TWINS_FILE: "".join(f"{twin}\n" for twin in twins),
         COUNTS_FILE: counts.to_json(),
     }
     for name, text in texts.items():
         with fileio.open(os.path.join(quarantine.uri, name), "w") as file:
             file.write(text)
-    figures = {
+    for name, figure in _figures(counts).items():
+        quarantine.set_int_custom_property(name, figure)
+
+
+def _figures(counts: Counts) -> dict[str, int]:
+    """Returns what ML Metadata is told, so that history can be asked without opening files."""
+    return {
         "found": counts.found,
         "accepted": counts.accepted,
         "refused": counts.refused,
         "ignored": counts.ignored,
+        "duplicates": counts.duplicates,
+        "twins": counts.twins,
+        "leaks": counts.leaks,
+        "groups": counts.groups,
         **{f"refused_{reason}": count for reason, count in counts.reasons.items()},
     }
-    for name, count in figures.items():
-        quarantine.set_int_custom_property(name, count)

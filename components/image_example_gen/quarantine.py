@@ -4,8 +4,9 @@ Nothing is skipped silently: every file of the source ends as accepted or as one
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,24 +22,33 @@ UNREADABLE = "unreadable"
 NO_LABEL = "no_label"
 SYSTEM_FILE = "system_file"
 LABEL_CONFLICT = "label_conflict"
+LEAK = "leak"
+UNSAFE = "unsafe"
+REPEATED = "repeated"
 
 REASONS: Mapping[str, str] = {
     EMPTY: "The file has no content.",
     NOT_AN_IMAGE: "The content is no image, whatever the file's name says.",
-    UNSUPPORTED: "An image, but not a JPEG, PNG, GIF or BMP that TensorFlow decodes.",
+    UNSUPPORTED: "An image of a kind or variant that Graft does not take.",
     TRUNCATED: "The image ends before it is complete, as after a broken download.",
     CORRUPT: "The image is damaged and cannot be decoded.",
     TOO_MANY_BYTES: "The file is larger than an example may be.",
     TOO_MANY_PIXELS: "The image has more pixels than the limit; it was not decoded.",
     TOO_SMALL: "The image's shorter side is below the limit.",
-    UNREADABLE: "The file or folder cannot be read, or is no regular file.",
-    NO_LABEL: "The file lies beside the class folders, so it has no class.",
+    UNREADABLE: "The file or folder cannot be read, is not there, or is no regular file.",
+    NO_LABEL: "The source gives the file no class.",
     SYSTEM_FILE: "A file or folder that an operating system or a tool left; it is not counted.",
-    LABEL_CONFLICT: "The same content stands under more than one class; every copy is refused.",
+    LABEL_CONFLICT: "The same picture stands under more than one class; every copy is refused.",
+    LEAK: "Nearly the same picture is in a split that is held out; the training copy is refused.",
+    UNSAFE: "A member of an archive that is no plain file inside it: a link, a device or `../x`.",
+    REPEATED: "The source names the file more than once; the first mention counts.",
 }
 
 QUARANTINE_FILE = "quarantine.jsonl"
 COUNTS_FILE = "counts.json"
+TWINS_FILE = "twins.jsonl"
+# Surrogates that stand for no byte; JSON can spell them, and no text that is written can hold them.
+LONE_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,18 @@ class Counts:
         ignored: system files.
         reasons: refusals by reason, system files included; only reasons that occurred.
         splits: accepted images by split and label; every label of the source under every split.
-        shares: the configured share of each split.
+        shares: the share of each split that images are dealt into by their content or group,
+            summing to 1; empty where the source gives every image its split.
+        kind: what the source was recognised as, e.g. `"folder of class folders"`.
+        warnings: sentences about the source that a person should read; they stop nothing.
+        duplicates: accepted files that share their content with another accepted file.
+        twins: pairs of nearly or exactly the same picture in different splits or, nearly the same,
+            in different classes, whatever became of them.
+        leaks: those of the twins that lie in different splits.
+        leakage: the setting, `"remove"`, `"fail"` or `"report"`.
+        split_groups: names of groups whose accepted images lie in several splits, 20 at most.
+        groups: groups of the accepted images.
+        predefined: names of the splits that the source gives, in the order of `features.SPLITS`.
     """
 
     found: int
@@ -86,6 +107,15 @@ class Counts:
     reasons: Mapping[str, int]
     splits: Mapping[str, Mapping[str, int]]
     shares: Mapping[str, float]
+    kind: str = ""
+    warnings: Sequence[str] = ()
+    duplicates: int = 0
+    twins: int = 0
+    leaks: int = 0
+    leakage: str = "remove"
+    split_groups: Sequence[str] = ()
+    groups: int = 0
+    predefined: Sequence[str] = ()
 
     @property
     def totals(self) -> dict[str, int]:
@@ -111,17 +141,21 @@ class Counts:
 
     @classmethod
     def from_json(cls, text: str) -> "Counts":
-        """Returns the counts that `to_json` wrote."""
-        return cls(**json.loads(text))
+        """Returns the counts that `to_json` wrote, also before the last fields were there."""
+        values = json.loads(text)
+        for name in ("warnings", "split_groups", "predefined"):
+            values[name] = tuple(values.get(name, ()))
+        return cls(**values)
 
 
 def path_text(path: str) -> str:
     r"""Returns a path (or a part of one) as text that is valid UTF-8 and names one file only.
 
-    Backslashes are doubled and bytes that are not UTF-8 become `\xNN`, so that no two names give
-    the same text and the name can be told from it.
+    Backslashes are doubled, bytes that are not UTF-8 become `\xNN` and lone surrogates `\uNNNN`, so
+    that no two names give the same text and the name can be told from it.
     """
     escaped = path.replace("\\", "\\\\")
+    escaped = LONE_SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", escaped)
     return escaped.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -1,15 +1,16 @@
-"""Which split an image belongs to, decided by its content alone.
+"""Which split an image belongs to, decided by its content or its group alone.
 
 Counting or shuffling would move images between splits whenever one is added; a hash never does,
-and identical content always lands on one side.
+and identical content always lands on one side. What the source itself has split stays so.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from components.errors import InputError
-from components.features import SPLITS
+from components.features import SPLITS, TRAIN
+from components.image_example_gen.listing import Candidate
 
 HASH_BYTES = 8
 
@@ -64,3 +65,70 @@ def split_of(split_key: str, shares: Mapping[str, float], salt: str = "") -> str
             return name
     # The shares' sum may fall short of 1 by a rounding error; what lies beyond is the last split's.
     return names[-1]
+
+
+class Dealer:
+    """Deals images into splits: by what the source says, else by group, else by content.
+
+    Args:
+        shares: share of each split by name, as `check_shares` returns them, train among them.
+        salt: text mixed into the hash; another salt deals anew.
+        predefined: names of the splits that the source gives. What it gives no split is dealt into
+            train and the splits of `shares` that the source does not give, in the ratio of their
+            shares.
+    """
+
+    def __init__(self, shares: Mapping[str, float], salt: str, predefined: Iterable[str] = ()):
+        self._salt = salt
+        given = frozenset(predefined)
+        self._predefined = _in_order(given)
+        self._splits = _in_order({TRAIN, *shares, *given})
+        dealt = _in_order({TRAIN} | (set(shares) - given))
+        weights = {name: shares.get(name, 1.0) for name in dealt}
+        total = sum(weights.values())
+        # Dividing by a sum that is 1 but for rounding would move images that lie on a bound.
+        scale = 1.0 if math.isclose(total, 1.0, abs_tol=1e-6) else total
+        self._shares = {name: weight / scale for name, weight in weights.items()}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of all splits, dealt and predefined, in the order of `features.SPLITS`."""
+        return self._splits
+
+    @property
+    def predefined(self) -> tuple[str, ...]:
+        """The names of the splits that the source gives, in the order of `features.SPLITS`."""
+        return self._predefined
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each split among the images that are dealt, summing to 1."""
+        return dict(self._shares)
+
+    def split_of(self, candidate: Candidate, sha256: str) -> str:
+        """Returns the name of an image's split.
+
+        Args:
+            candidate: the image's file; its own split wins.
+            sha256: digest of its content, 64 hexadecimal digits.
+        """
+        if candidate.split is not None:
+            return candidate.split
+        return split_of(self.split_key(candidate, sha256), self._shares, self._salt)
+
+    def split_key(self, candidate: Candidate, sha256: str) -> str:
+        """Returns what decides the split of an image that is dealt, 64 hexadecimal digits.
+
+        Args:
+            candidate: the image's file; a group's name decides for all images of the group.
+            sha256: digest of its content, which decides where there is no group.
+        """
+        if candidate.group is None:
+            return sha256
+        # A lone surrogate, which a name in JSON may hold, has no UTF-8 otherwise.
+        name = f"group:{candidate.group}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(name).hexdigest()
+
+
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=SPLITS.index))

@@ -11,7 +11,7 @@ from typing import get_args
 
 from components.bases import BASES
 from components.errors import InputError
-from components.image_example_gen.sources import why_missing
+from components.image_example_gen.sources import compile_group, why_missing
 from components.trainer.base_file import SUFFIX, check_fits, inspect_base
 from pipeline.config.messages import Fault
 from pipeline.config.model import IMAGENET, NO_WEIGHTS, Base, Config, Preprocessing, Splits
@@ -22,6 +22,7 @@ SHARE_TOLERANCE = 1e-6
 def check_keys(config: Config) -> Iterator[Fault]:
     """Yields what is wrong between keys, looking at no file's content."""
     yield from _check_splits(config.data.splits)
+    yield from _check_group(config.data.group)
     yield from _check_base(config.base)
     yield from _check_size(config)
     yield from _check_outputs(config)
@@ -30,12 +31,13 @@ def check_keys(config: Config) -> Iterator[Fault]:
 def check_inputs_exist(config: Config) -> Iterator[Fault]:
     """Yields what is wrong with the files that the configuration names."""
     source = config.data.source
-    missing = why_missing(source)
-    if missing and not glob.glob(str(source)):
+    missing = "" if "://" in source else why_missing(source)
+    if missing and not glob.glob(source):
         yield (
             ("data", "source"),
             f"Expected data.source to exist. Received: data.source='{source}', which {missing}. "
-            "Correct the path: a folder with one folder of images for each class.",
+            "Correct the path: a folder of class folders, a table, an archive or a pattern of "
+            "TFRecord files.",
         )
     weights = config.base.weights
     if isinstance(weights, Path) and not os.path.isfile(weights):
@@ -59,6 +61,13 @@ def _check_splits(splits: Splits) -> Iterator[Fault]:
             f"Expected the shares in data.splits to add up to 1. Received: {parts}, which add "
             f"up to {total:g}. Change one of them by {1 - total:+g}.",
         )
+
+
+def _check_group(pattern: str | None) -> Iterator[Fault]:
+    try:
+        compile_group(pattern or "()")
+    except InputError as error:
+        yield ("data", "group"), str(error)
 
 
 def _check_base(base: Base) -> Iterator[Fault]:
@@ -106,9 +115,10 @@ def _check_size(config: Config) -> Iterator[Fault]:
 def _check_outputs(config: Config) -> Iterator[Fault]:
     """Yields outputs that stand among the photos, or where other outputs stand."""
     source, directory, root = config.data.source, config.push.directory, config.runtime.root
+    photos = Path(source).resolve()
     for section, key, folder in (("push", "directory", directory), ("runtime", "root", root)):
-        if folder.resolve().is_relative_to(source.resolve()):
-            where = "equal to" if folder.resolve() == source.resolve() else "in"
+        if "://" not in source and folder.resolve().is_relative_to(photos):
+            where = "equal to" if folder.resolve() == photos else "in"
             yield (
                 (section, key),
                 f"Expected {section}.{key} outside data.source, where what a run writes would be "

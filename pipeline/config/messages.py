@@ -16,7 +16,17 @@ from components.bases import BASES, nearest_base
 from components.errors import InputError
 from components.trainer.base_file import SUFFIX
 from pipeline.config.document import Document, Key, read_scalar, show
-from pipeline.config.model import IMAGENET, MAX_NAME, NO_WEIGHTS, REMOTE, Config, section_of, slug
+from pipeline.config.model import (
+    IMAGENET,
+    MAX_NAME,
+    NO_WEIGHTS,
+    REMOTE,
+    Columns,
+    Config,
+    Keys,
+    section_of,
+    slug,
+)
 
 Fault = tuple[Key, str]  # the key that is wrong, and what to say of it
 
@@ -26,7 +36,11 @@ EXPECTED = {
     "characters",
     "base.name": "the name of a base",
     "base.weights": f"{IMAGENET}, {NO_WEIGHTS} or a weights file (.weights.h5, .h5 or {SUFFIX})",
+    "data.source": "a path or a URI",
+    "data.group": "a regular expression with one group",
     "data.split_salt": "text of up to 100 characters",
+    **{f"data.columns.{name}": "the name of a column" for name in Columns.model_fields},
+    **{f"data.keys.{name}": "the name of a feature" for name in Keys.model_fields},
     "head.hidden": "a list of up to 16 widths, each a whole number from 1 to 65536",
     "runtime.beam_args": "a list of flags, each beginning with --",
 }

@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from components.bases import BASES
 from components.errors import InputError
+from components.image_example_gen.listing import SourceSettings
 from components.trainer.base_file import SUFFIX, inspect_base
 
 Preprocessing = Literal["rescale_0_1", "rescale_-1_1", "imagenet_mean_std", "caffe", "none"]
@@ -31,6 +32,8 @@ IMAGENET = "imagenet"
 NO_WEIGHTS = "none"
 WEIGHTS_SUFFIXES = (".h5", SUFFIX)  # .weights.h5 ends in .h5
 MAX_NAME = 63  # what Kubernetes allows for the name of a job
+REMOTE_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*/?")
+GIB = 1 << 30
 REMOTE = "remote"  # the type of pydantic's error for a path that is not on this machine
 
 
@@ -60,6 +63,13 @@ def _to_path(value: Any, info: ValidationInfo) -> Path:
         raise PydanticCustomError(REMOTE, "Expected a path on this machine.")
     folder = (info.context or {}).get("folder", ".")
     return Path(os.path.abspath(os.path.join(folder, os.path.expanduser(value))))
+
+
+def _to_source(value: Any, info: ValidationInfo) -> str:
+    """Returns a URI as it is and anything else as an absolute path or pattern."""
+    if isinstance(value, str) and REMOTE_PATH.match(value):
+        return value.rstrip("/")
+    return str(_to_path(value, info))
 
 
 def _to_weights(value: Any, info: ValidationInfo) -> str | Path:
@@ -107,14 +117,54 @@ class Splits(_Section):
         return {name: share for name, share in shares.items() if share is not None}
 
 
+class Columns(_Section):
+    """Names of a table's columns; split and group may be absent from it."""
+
+    path: str = Field("path", min_length=1, description="Path, relative to the table's folder.")
+    label: str = Field("label", min_length=1, description="The class.")
+    split: str = Field(
+        "split", min_length=1, description="train, validation or test; empty: dealt by content."
+    )
+    group: str = Field(
+        "group", min_length=1, description="What must stay in one split, such as a patient."
+    )
+
+
+class Keys(_Section):
+    """Names of the features in a TFRecord source; by default the usual ones are tried."""
+
+    image: str | None = Field(None, min_length=1, description="The encoded image.")
+    label: str | None = Field(None, min_length=1, description="The class, as text or a number.")
+
+
 class Data(_Section):
     """The labelled images and what is refused among them."""
 
-    source: LocalPath = Field(
-        description="Folder of class folders (path, relative to this file); originals are only "
+    source: Annotated[str, BeforeValidator(_to_source)] = Field(
+        description="A folder of class folders or of train/validation/test folders, a table (.csv, "
+        ".tsv or .jsonl), an archive (.zip, .tar, .tar.gz) of one of these, or a pattern of "
+        "TFRecord files (path relative to this file, or a URI such as gs://…); originals are only "
         "read."
     )
+    columns: Columns = _section(Columns)
+    keys: Keys = _section(Keys)
     splits: Splits = Field(Splits(train=0.8, validation=0.2), description=Splits.__doc__)
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="Regular expression with one group, searched in each path: images of which it "
+        "finds the same text stay in one split.",
+    )
+    leakage: Literal["remove", "fail", "report"] = Field(
+        "remove",
+        description="What is done about nearly equal images in different splits: remove (the "
+        "training copy is refused), fail (the run stops), report.",
+    )
+    drift: Literal["report", "fail"] = Field(
+        "report",
+        description="What is done when the images differ from those of the last pushed run, or "
+        "validation from train: report, fail (the run stops).",
+    )
     max_refused: float = _number(
         "Share of images that may be refused before the run stops", "share", 0.05, ge=0, le=1
     )
@@ -127,6 +177,9 @@ class Data(_Section):
     )
     min_size: int = _number(
         "Least width and height; smaller images are refused", "pixels", 1, ge=1, le=4096
+    )
+    max_unpacked: float = _number(
+        "Most that an archive or compressed records may unpack to", "GiB", 50.0, gt=0, le=1_000_000
     )
     split_salt: str = Field(
         "",
@@ -336,6 +389,22 @@ class Config(_Section):
     def lock_path(self) -> Path:
         """The file that keeps two runs of one pipeline apart."""
         return self.home / "run.lock"
+
+    @property
+    def source_settings(self) -> SourceSettings:
+        """Where the images are and how they are to be understood.
+
+        Columns under their default names are left out: those may be absent from a table.
+        """
+        data = self.data
+        return SourceSettings(
+            source=data.source,
+            columns=tuple((name, value) for name, value in data.columns if value != name),
+            keys=tuple((name, value) for name, value in data.keys if value is not None),
+            group=data.group or "",
+            max_unpacked=int(data.max_unpacked * GIB),
+            cache=str(self.cache),
+        )
 
     @property
     def resolved_image_size(self) -> int:

@@ -204,15 +204,26 @@ def test_check_of_good_data_passes_and_counts(config: Path) -> None:
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert set(told) == {
+        "name",
+        "source",
+        "kind",
+        "page",
         "passed",
+        "checks",
         "reasons",
         "images",
         "classes",
         "splits",
+        "groups",
+        "sizes",
+        "formats",
+        "reencoded",
         "refused",
         "duplicates",
         "conflicts",
         "leaks",
+        "label_twins",
+        "warnings",
     }
     assert told["passed"] is True
     assert told["images"] == {"accepted": 60, "refused": 0, "ignored": 0, "reasons": {}}
@@ -255,15 +266,50 @@ def test_check_finds_copies_within_a_class_and_between_classes(config: Path, pho
     assert told["images"]["reasons"] == {"label_conflict": 2}
 
 
-def test_check_prints_text_and_writes_nothing(config: Path, photos: Path, tmp_path: Path) -> None:
-    before = sorted(tmp_path.rglob("*"))
+def test_check_prints_text_and_names_the_page_it_wrote(config: Path, photos: Path) -> None:
     (photos / "rose" / "[bold]x.jpg").write_bytes(b"no image")
     result = graft("check", config)
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.stderr
     assert "60 accepted, 1 refused (not_an_image 1)" in result.stdout
     assert "  rose/[bold]x.jpg: " in result.stdout
-    (photos / "rose" / "[bold]x.jpg").unlink()
-    assert sorted(tmp_path.rglob("*")) == before
+    page = config.parent / "runs/tiny/reports/check/index.html"
+    assert result.stdout.endswith(f"Contact sheet\n  {page}\n")
+    assert "rose/<wbr>[bold]x.jpg" in page.read_text()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_verify_content_reaches_the_check(
+    config: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    from pipeline import check
+
+    given: list[bool] = []
+
+    def refuse(_: Any, verify_content: bool) -> Any:
+        given.append(verify_content)
+        raise InputError("seen")
+
+    monkeypatch.setattr(check, "check_data", refuse)
+    assert graft("check", config, *(["--verify-content"] if asked else [])).exit_code == 2
+    assert given == [asked]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_run_forgets_stamps_before_it_starts_only_if_it_is_asked_to(
+    config: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    from pipeline import check, local
+
+    called: list[str] = []
+    monkeypatch.setattr(check, "forget_stamps", lambda loaded: called.append(loaded.name))
+
+    def run(*_: Any) -> Any:
+        called.append("run")
+        return outcome("pushed")
+
+    monkeypatch.setattr(local, "run", run)
+    assert graft("run", config, *(["--verify-content"] if asked else [])).exit_code == 0
+    assert called == [*(["tiny"] if asked else []), "run"]
 
 
 # --- bad input meets a run before TFX is imported -------------------------------------------------

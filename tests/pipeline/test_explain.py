@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from components.errors import InputError
+from components.image_example_gen.listing import SourceSettings
 from pipeline.explain import Explanation, explain_run
 from pipeline.history import History
 
@@ -37,6 +38,7 @@ def test_a_first_run_is_a_first_run(metadata: Any) -> None:
     ("stage", "reason"),
     [
         ("Baseline", "asks in every run which model is served"),
+        ("BaselineStatistics", "asks in every run which data the served model was trained on"),
         ("Pusher", "looks in every run at what is served"),
     ],
 )
@@ -81,6 +83,23 @@ def test_stages_that_look_outside_say_so(metadata: Any, stage: str, reason: str)
         ),
         ({"salt": ""}, {"salt": "again"}, "data.split_salt changed: none → again"),
         ({"max_pixels": 100}, {"max_pixels": 200}, "data.max_pixels changed: 100 → 200"),
+        ({"leakage": "remove"}, {"leakage": "fail"}, "data.leakage changed: remove → fail"),
+        ({"drift": "report"}, {"drift": "fail"}, "data.drift changed: report → fail"),
+        (
+            {"settings": SourceSettings("/old", cache="c").to_json()},
+            {"settings": SourceSettings("/new", cache="c").to_json()},
+            "data.source changed: /old → /new",
+        ),
+        (
+            {"settings": SourceSettings("/a", group="").to_json()},
+            {"settings": SourceSettings("/a", group="(p[0-9]+)").to_json()},
+            "data.group changed: none → (p[0-9]+)",
+        ),
+        (
+            {"settings": SourceSettings("/a", max_unpacked=50 << 30).to_json()},
+            {"settings": SourceSettings("/a", max_unpacked=3 << 29).to_json()},
+            "data.max_unpacked changed: 50 → 1.5",
+        ),
         ({}, {"added": 1}, "added changed: none → 1"),
         ({"gone": 1}, {}, "gone changed: 1 → none"),
     ],
@@ -190,6 +209,26 @@ def test_stages_are_explained_in_the_order_in_which_they_were_started(metadata: 
         ("Trainer", "failed"),
     ]
     assert all(isinstance(one, Explanation) and one.seconds >= 0 for one in explained)
+
+
+@pytest.mark.parametrize("state", ["COMPLETE", "CACHED"])
+def test_a_gate_that_did_not_let_the_run_pass_has_refused(metadata: Any, state: str) -> None:
+    metadata.record("now", "DataGate", state, outputs={"verdict": {"passed": 0}})
+    (explained,) = explain_run(History(metadata.path), "now")
+    assert explained.state == "refused"
+
+
+@pytest.mark.parametrize(("state", "told"), [("COMPLETE", "ran"), ("CACHED", "cached")])
+def test_a_gate_that_let_the_run_pass_has_not_refused(metadata: Any, state: str, told: str) -> None:
+    metadata.record("now", "DataGate", state, outputs={"verdict": {"passed": 1}})
+    (explained,) = explain_run(History(metadata.path), "now")
+    assert explained.state == told
+
+
+def test_a_gate_that_failed_has_not_refused(metadata: Any) -> None:
+    metadata.record("now", "DataGate", "FAILED", outputs={"verdict": {}})
+    (explained,) = explain_run(History(metadata.path), "now")
+    assert explained.state == "failed"
 
 
 def test_an_unknown_run_cannot_be_explained(metadata: Any) -> None:

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from components.errors import InputError
 from pipeline.config import Config, load, section_of
-from pipeline.init import accuracy_floor, drop_by_chance, look, write_config
+from pipeline.first_look import look
+from pipeline.init import accuracy_floor, drop_by_chance, write_config
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +70,7 @@ def test_written_file_loads_with_defaults_and_what_the_photos_tell(folder: Path)
     assert path == folder / "my-flowers.yaml"
     config = load(path)
     assert config.name == "my-flowers"
-    assert config.data.source == photos
+    assert config.data.source == str(photos)
     assert (config.base.name, config.base.weights) == ("MobileNetV2", "imagenet")
     assert config.evaluate.min_accuracy == 0.77  # 2/3 + 1/9
     assert config.evaluate.max_accuracy_drop == 0.2
@@ -109,14 +110,57 @@ def test_header_tells_what_was_found(folder: Path) -> None:
     (photos / "tulip" / "note.txt").write_text("not an image")
     (photos / "tulip" / ".hidden").write_text("not counted")
     lines = write_config(photos).read_text().splitlines()
-    assert lines[:4] == [
+    assert lines[:5] == [
         "# Written by `graft init` for photos. Run it: graft run photos.yaml",
-        "# 6 files in 2 classes: daisy 2, tulip 4. By suffix: .png 5, .txt 1. Typical size: 12x10 "
-        "pixels.",
+        "# A folder of class folders. 6 files in 2 classes: daisy 2, tulip 4. By suffix: .png 5, "
+        ".txt 1.",
+        "# Typical size: 12x10 pixels.",
         "# Every key is here; those commented out are examples. Relative paths are relative to "
         "this file.",
         "",
     ]
+
+
+def test_table_with_other_column_names_is_written_with_them(folder: Path) -> None:
+    make_photos(folder / "a", x=2, y=2)
+    rows = [f"a/{label}/{number}.png,{label}" for label in "xy" for number in range(2)]
+    (folder / "labels.csv").write_text("\n".join(["filename,class", *rows]) + "\n")
+    config = load(write_config("labels.csv"))
+    assert (config.name, config.data.source) == ("labels", str(folder / "labels.csv"))
+    assert config.source_settings.columns == (("path", "filename"), ("label", "class"))
+    assert look("labels.csv").classes == {"x": 2, "y": 2}
+
+
+def test_archive_is_looked_into(folder: Path) -> None:
+    photos = make_photos(folder / "photos", a=2, b=3)
+    with zipfile.ZipFile(folder / "flowers.zip", "w") as archive:
+        for file in photos.rglob("*.png"):
+            archive.write(file, file.relative_to(folder))
+    path = write_config("flowers.zip")
+    assert path.name == "flowers.yaml"
+    assert "# A zip archive: folder of class folders. 5 files in 2 classes: a 2, b 3." in (
+        path.read_text()
+    )
+    assert look("flowers.zip").size == (12, 10)
+    assert sorted(entry.name for entry in folder.iterdir()) == [
+        "flowers.yaml",
+        "flowers.zip",
+        "photos",
+    ]
+
+
+def test_own_test_split_is_written_so_that_it_is_reported_on(folder: Path) -> None:
+    for split in ("train", "val", "test"):
+        make_photos(folder / "photos" / split, a=2, b=2)
+    config = load(write_config("photos"))
+    assert config.data.splits.shares() == {"train": 0.7, "validation": 0.2, "test": 0.1}
+    assert look("photos").kind == "folder of split folders"
+
+
+def test_many_classes_are_counted_in_the_header(folder: Path) -> None:
+    photos = make_photos(folder / "photos", **{f"c{number:02d}": 2 for number in range(25)})
+    text = write_config(photos).read_text().replace("\n# ", " ")
+    assert "c19 2, and 5 more." in text
 
 
 def test_lines_stay_within_100_characters(folder: Path) -> None:
@@ -168,7 +212,7 @@ def test_paths_are_relative_to_the_output(folder: Path) -> None:
     (folder / "configs").mkdir()
     path = write_config(photos, None, folder / "configs" / "mine.yaml")
     assert "  source: ../photos\n" in path.read_text()
-    assert load(path).data.source == photos
+    assert load(path).data.source == str(photos)
     assert load(path).push.directory == folder / "configs" / "served" / "photos"
 
 
@@ -182,7 +226,7 @@ def test_photos_may_be_named_from_the_current_folder(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["a: b #c", "weiß 'x' \"y\"", "-", "null", "{x}"])
 def test_folder_names_that_need_quotes_load(folder: Path, name: str) -> None:
     photos = make_photos(folder / name, a=2, b=2)
-    assert load(write_config(photos, None, folder / "mine.yaml")).data.source == photos
+    assert load(write_config(photos, None, folder / "mine.yaml")).data.source == str(photos)
 
 
 def test_base_may_be_any_name_of_the_table(folder: Path) -> None:
@@ -238,14 +282,13 @@ def test_base_file_that_cannot_be_used_is_refused(folder: Path, base: str) -> No
 
 def test_missing_folder_is_told(folder: Path) -> None:
     assert refusal(Path("fotos")) == (
-        "Expected a folder of class folders. Received: PHOTOS=fotos, which does not exist. Correct "
-        "the path."
+        "Expected labelled photos. Received: PHOTOS=fotos, which does not exist. Correct the path."
     )
 
 
 def test_file_in_place_of_a_folder_is_told(folder: Path) -> None:
     (folder / "photo.jpg").touch()
-    assert "Received: PHOTOS=photo.jpg, which is a file." in refusal(Path("photo.jpg"))
+    assert "Received: PHOTOS=photo.jpg, which is empty." in refusal(Path("photo.jpg"))
 
 
 def test_empty_folder_is_told(folder: Path) -> None:

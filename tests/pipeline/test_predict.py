@@ -117,6 +117,28 @@ def test_a_bad_file_gets_its_row_with_the_reason_and_its_neighbours_their_labels
     assert "\n" not in "".join(row["error"] or "" for row in rows)
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF"])
+def test_a_file_that_ingestion_would_re_encode_is_re_encoded_and_classified(
+    served_folder: Path, write: Callable[..., Path], encode: Callable[..., bytes], kind: str
+) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    red = encode(np.full((4, 5, 3), (200, 0, 50)), kind, **options)
+    files = [write("a.png", (0, 0, 9)), write("b", red), write("c", red[: len(red) // 2])]
+    rows = list(predict(served_folder, files))
+    assert [row["label"] for row in rows] == ["blue", "red", None]
+    assert rows[1]["score"] == 0.8
+    assert str(rows[2]["error"]).startswith(f"truncated: The {kind} ends after ")
+
+
+def test_a_format_that_is_not_taken_is_told_in_the_words_of_ingestion(
+    served_folder: Path, write: Callable[..., Path], encode: Callable[..., bytes]
+) -> None:
+    files = [write("a.ppm", encode(np.zeros((4, 5, 3)), "PPM")), write("b.png", (9, 0, 0))]
+    rows = list(predict(served_folder, files))
+    assert rows[0]["error"] == "unsupported: The content is PPM; convert it to JPEG or PNG."
+    assert rows[1]["label"] == "red"
+
+
 def test_more_files_than_a_batch_all_come_back(
     served_folder: Path, write: Callable[..., Path]
 ) -> None:

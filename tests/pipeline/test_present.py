@@ -2,9 +2,11 @@
 
 import io
 import json
+import time
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from pipeline import present
 
@@ -100,17 +102,54 @@ def test_a_class_is_shown_as_it_is_called_in_a_runs_summary(label: str) -> None:
     assert f"weakest class: {label} (0.500)\n" in text
 
 
+def told(**changed: Any) -> dict[str, Any]:
+    check = {"name": "drift", "figure": 1.0, "limit": None, "passed": True, "words": "Drift: dark."}
+    return {**check, **changed}
+
+
+def test_what_the_data_gate_found_in_passing_is_told_in_a_runs_summary() -> None:
+    data = [
+        told(name="refused_share", figure=0.1, words="Refused: 10 %."),
+        told(name="classes", figure=2, words="2 classes."),
+        told(name="images_per_class", figure=9, words="9 images."),
+        told(name="leaks", figure=3, words="3 leaks; 3 training copies were removed."),
+        told(name="skew", figure=0, words="Skew: none."),
+        told(name="schema", figure=2, passed=False, words="Failed, so the verdict tells it."),
+        told(name="warnings", words="A and a differ only in case."),
+        told(),
+    ]
+    lines = present.run_text(summary(data=data)).splitlines()
+    assert [line for line in lines if line.startswith("data")] == [
+        "data            3 leaks; 3 training copies were removed.",
+        "data            A and a differ only in case.",
+        "data            Drift: dark.",
+    ]
+
+
+@pytest.mark.parametrize("data", [None, []])
+def test_a_run_whose_gate_told_nothing_has_no_line_for_it(data: Any) -> None:
+    assert present.run_text(summary(data=data)) == present.run_text(summary())
+
+
 def checked(**changed: Any) -> dict[str, Any]:
     return {
+        "source": "/photos",
+        "kind": "folder of class folders",
         "passed": True,
-        "reasons": ["0 of 9 images were refused."],
+        "checks": [told(words="0 of 9 images were refused.")],
         "images": {"accepted": 9, "refused": 0, "ignored": 1, "reasons": {}},
-        "classes": {"a": 5, "b": 4},
-        "splits": {"train": {"a": 4, "b": 4}, "validation": {"a": 1, "b": 0}},
+        "classes": {"a": 4, "b": 1},
+        "splits": {"train": {"a": 3, "b": 1}, "validation": {"a": 1, "b": 0}},
+        "sizes": {"min": [8, 9], "median": [320, 240], "max": [4000, 3000]},
+        "formats": {"gif": 1, "jpeg": 7, "webp": 1},
+        "reencoded": 1,
         "refused": [],
         "duplicates": [],
         "conflicts": [],
         "leaks": [],
+        "label_twins": [],
+        "warnings": [],
+        "page": "/runs/tiny/reports/check/index.html",
         **changed,
     }
 
@@ -119,35 +158,184 @@ def rows(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def test_a_check_shows_classes_by_split_and_the_gates_answer() -> None:
-    text = present.check_text(checked())
-    assert rows(text)[:4] == [
-        ["class", "images", "train", "validation"],
-        ["a", "5", "4", "1"],
-        ["b", "4", "4", "0"],
-        ["images", "9", "accepted,", "0", "refused,", "1", "ignored"],
-    ]
-    assert text.endswith("The data gate would pass.\n- 0 of 9 images were refused.\n")
+def test_a_check_of_clean_data_is_one_screen() -> None:
+    assert present.check_text(checked()) == (
+        "source   /photos (folder of class folders)\n"
+        "images   9 accepted, 0 refused, 1 ignored\n"
+        "sizes    smallest 8×9, median 320×240, largest 4,000×3,000 pixels\n"
+        "formats  jpeg 7, gif 1, webp 1; 1 will be re-encoded as PNG\n"
+        "\n"
+        "class      images                        train  validation\n"
+        "a               4  ████████████████████      3           1\n"
+        "b               1  █████                     1           0\n"
+        "2 classes       5                            4           1\n"
+        "\n"
+        "The data gate would pass.\n"
+        "  ✓ 0 of 9 images were refused.\n"
+        "\n"
+        "Contact sheet\n"
+        "  /runs/tiny/reports/check/index.html\n"
+    )
+
+
+def test_a_check_without_any_accepted_image_has_no_sizes_and_no_formats() -> None:
+    empty: dict[str, dict[str, int]] = {"train": {}, "validation": {}}
+    text = present.check_text(checked(sizes=None, formats={}, classes={}, splits=empty))
+    assert "sizes" not in text and "formats" not in text
+    assert "class  images    train  validation" in text
 
 
 @pytest.mark.parametrize("label", ODD)
 def test_a_class_is_shown_as_it_is_called_in_a_check(label: str) -> None:
     text = present.check_text(checked(classes={label: 5}, splits={"train": {label: 5}}))
-    assert rows(text)[1] == [label, "5", "5"]
+    assert [label, "5", "█" * 20, "5"] in rows(text)
 
 
-def test_a_check_names_refused_files_and_copies_and_counts_the_rest() -> None:
+def test_bars_are_in_eighths_and_only_nothing_has_none() -> None:
+    counts = {"a": 160, "b": 81, "c": 1, "d": 0}
+    lines = rows(present.check_text(checked(classes=counts, splits={})))
+    bars = {line[0]: line[2:] for line in lines if line and line[0] in counts}
+    assert bars == {"a": ["█" * 20], "b": ["█" * 10 + "▏"], "c": ["▏"], "d": []}
+
+
+def test_of_twenty_thousand_classes_the_largest_and_the_smallest_are_shown() -> None:
+    counts = {f"class{number:05d}": number for number in range(20_000)}
+    text = present.check_text(checked(classes=counts, splits={"train": counts}))
+    shown = [line[0] for line in rows(text) if line and line[0].startswith("class0")]
+    shown += [line[0] for line in rows(text) if line and line[0].startswith("class1")]
+    assert shown == [f"class{n:05d}" for n in [*range(9, -1, -1), *range(19_999, 19_989, -1)]]
+    assert "… 19,980 more classes" in text
+    assert ["20,000", "classes", "199,990,000", "199,990,000"] in rows(text)
+    assert len(text.splitlines()) < 50
+
+
+def test_refused_files_stand_by_reason_with_three_examples_and_the_rest_counted() -> None:
     refused = [
         {"path": f"a/[red]{n}.jpg", "reason": "empty", "detail": "0 bytes."} for n in range(12)
     ]
-    text = present.check_text(
-        checked(passed=False, refused=refused, duplicates=[["a/1.png", "a/2.png"]])
-    )
-    assert "refused (12)\n  a/[red]0.jpg: 0 bytes.\n" in text
-    assert "  a/[red]9.jpg: 0 bytes.\n  and 2 more\n" in text
-    assert "duplicates (1)\n  a/1.png = a/2.png\n" in text
-    assert "conflicts" not in text
+    refused.append({"path": "b/cut.jpg", "reason": "truncated", "detail": "Ends early."})
+    refused += [{"path": "Thumbs.db", "reason": "system_file", "detail": "Left."}] * 20
+    text = present.check_text(checked(passed=False, refused=refused))
+    assert (
+        "refused: empty (12)  The file has no content.\n"
+        "  a/[red]0.jpg: 0 bytes.\n"
+        "  a/[red]1.jpg: 0 bytes.\n"
+        "  a/[red]2.jpg: 0 bytes.\n"
+        "  and 9 more\n"
+        "\n"
+        "refused: truncated (1)  The image ends before it is complete, as after a broken "
+        "download.\n"
+        "  b/cut.jpg: Ends early.\n"
+        "\n"
+        "ignored (20)  A file or folder that an operating system or a tool left; it is not "
+        "counted.\n"
+    ) in text
     assert "The data gate would refuse.\n" in text
+
+
+def test_a_hundred_thousand_refused_files_are_told_shortly_and_at_once() -> None:
+    refused = [
+        {"path": f"a/{n}.jpg", "reason": "empty", "detail": "0 bytes."} for n in range(100_000)
+    ]
+    begun = time.perf_counter()
+    text = present.check_text(checked(refused=refused))
+    assert time.perf_counter() - begun < 1
+    assert "  and 99,997 more\n" in text
+    assert len(text.splitlines()) < 30
+
+
+def test_equal_pictures_are_told_with_where_they_lie_and_what_became_of_them() -> None:
+    pair, kept = {"paths": ["a/1.png", "b/2.png"], "distance": 3}, {"kept": "b/2.png"}
+    text = present.check_text(
+        checked(
+            leaks=[
+                {**pair, **kept, "refused": "a/1.png", "splits": ["train", "validation"]},
+                {**pair, **kept, "refused": None, "splits": ["train", "test"]},
+                {**pair, "kept": None, "refused": "a/1.png", "splits": ["train", "test"]},
+            ],
+            label_twins=[{**pair, "labels": ["a", "b"]}],
+            conflicts=[["a/3.png", "b/3.png"]],
+            duplicates=[["a/4.png", "a/5.png", "a/6.png"], [f"b/{n}.png" for n in range(9000)]],
+        )
+    )
+    assert (
+        "leaks (3)  Nearly the same picture in two splits.\n"
+        "  a/1.png (train) ~ b/2.png (validation), 3 of 64 bits apart; a/1.png is refused\n"
+        "  a/1.png (train) ~ b/2.png (test), 3 of 64 bits apart; both are kept\n"
+        "  a/1.png (train) ~ b/2.png (test), 3 of 64 bits apart; both are refused\n"
+        "\n"
+        "two labels (1)  Nearly the same picture under two classes.\n"
+        "  a/1.png (a) ~ b/2.png (b), 3 of 64 bits apart\n"
+        "\n"
+        "conflicts (1)  The same file under two classes.\n"
+        "  a/3.png = b/3.png\n"
+        "\n"
+        "duplicates (2)  The same file more than once in a class.\n"
+        "  a/4.png = a/5.png = a/6.png\n"
+        "  b/0.png = b/1.png = b/2.png and 8,997 more\n"
+    ) in text
+
+
+def test_warnings_and_every_check_of_the_gate_are_told() -> None:
+    checks = [told(words="Good."), told(passed=False, words="Bad.")]
+    text = present.check_text(checked(passed=False, checks=checks, warnings=["'A' and 'a'."]))
+    assert "warnings (1)\n  'A' and 'a'.\n" in text
+    assert "The data gate would refuse.\n  ✓ Good.\n  ✗ Bad.\n" in text
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_check_fits_the_width_whatever_names_hold(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(present, "WIDTH", width)
+    long, wide = "x" * 300, "写真" * 60
+    classes = {long: 10_000_000, wide: 3, "[b]": 1}
+    splits = {split: classes for split in ("train", "validation", "test")}
+    refused = [
+        {"path": f"{name}/1.jpg", "reason": "empty", "detail": "0 bytes."} for name in (long, wide)
+    ]
+    leak = {"paths": [long, wide], "splits": ["train", "test"], "distance": 3}
+    text = present.check_text(
+        checked(
+            source=long,
+            classes=classes,
+            splits=splits,
+            refused=refused,
+            leaks=[{**leak, "refused": long, "kept": wide}],
+            duplicates=[[long, wide]],
+            warnings=[long],
+            checks=[told(words="word " * 50)],
+        )
+    )
+    assert max(cell_len(line) for line in text.splitlines()) == width
+    assert text.count("x") >= 6 * 300  # only the table shortens names
+    shown = rows(text)[rows(text).index(["class", "images", *splits]) + 1 :][:2]
+    assert shown[0][:2] == ["x" * 12 + "…" + "x" * 11, "10,000,000"]
+    assert shown[1][:2] == ["写真" * 3 + "…真" + "写真" * 2, "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\nb", "a\\nb"),
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\u202eb", "a\\u202eb"),
+        ("a\x9bb", "a\\x9bb"),
+        ("a\u2028b", "a\\u2028b"),
+        ("a\udcffb", "a\\udcffb"),
+        ("grün 写真 👩‍🚀 \\xff", "grün 写真 👩‍🚀 \\xff"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_shown_instead(name: str, shown: str) -> None:
+    assert present.visible(name) == shown
+    refused = [{"path": name, "reason": "empty", "detail": "0 bytes."}]
+    text = present.check_text(
+        checked(source=name, refused=refused, classes={name: 1}, warnings=[name], page=name)
+    )
+    assert text.count(shown) == 5
+    assert f"weakest class: {shown} (0.500)\n" in present.run_text(
+        summary(classes={name: 5}, accuracy_by_label={name: 0.5})
+    )
 
 
 def test_explained_stages_stand_in_a_table() -> None:
@@ -213,6 +401,15 @@ def test_results_are_text_or_one_json_object(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "2 rows\n"
     present.show(True, result, lambda given: "unused")
     assert json.loads(capsys.readouterr().out) == result
+
+
+def test_what_the_terminal_cannot_show_is_replaced_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(content, encoding="latin-1"))
+    present.show(False, {}, lambda _: "grün █ \udcff\n")
+    assert content.getvalue() == "grün ? ?\n".encode("latin-1")
 
 
 def test_progress_is_a_line_a_stage_where_there_is_no_terminal() -> None:

@@ -1,8 +1,6 @@
 """One pipeline on tiny images, run as a user runs it, again and again with one thing changed.
 
 The tests share its state and are run in their order, as the days of one pipeline.
-
-TFX is imported once for all of them: the command is called inside this process.
 """
 
 import contextlib
@@ -19,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from graft_command import graft, served_versions, states, write_base
 from PIL import Image
 
 pytestmark = pytest.mark.e2e
@@ -31,6 +29,7 @@ STAGES = [
     "ImageExampleGen",
     "CuratedSchema",
     "StatisticsGen",
+    "BaselineStatistics",
     "ExampleValidator",
     "DataGate",
     "Transform",
@@ -39,24 +38,8 @@ STAGES = [
     "Evaluator",
     "Pusher",
 ]
-LOOKS_OUTSIDE = {"Baseline", "Pusher"}  # these ask in every run what is served
+LOOKS_OUTSIDE = {"Baseline", "BaselineStatistics", "Pusher"}  # ask in every run what is served
 INGESTION = {"ImageExampleGen", "CuratedSchema", "StatisticsGen", "ExampleValidator", "DataGate"}
-
-
-def graft(*arguments):
-    """Calls the command with --json; returns its exit status and its JSON object."""
-    from pipeline.cli import main
-
-    result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
-    lines = result.stdout.strip().splitlines()
-    return result.exit_code, json.loads(lines[-1]) if lines else None, result.stderr
-
-
-def states(config, *arguments):
-    """Returns the state of every stage of the last run."""
-    status, explained, _ = graft("explain", config, *arguments)
-    assert status == 0
-    return {stage["stage"]: stage["state"] for stage in explained["stages"]}
 
 
 def reasons(config):
@@ -74,17 +57,6 @@ def write_photos(folder):
             Image.fromarray(pixels).save(folder / label / f"{number}.png")
 
 
-def write_base(path):
-    import keras
-
-    keras.utils.set_random_seed(0)
-    pixels = keras.Input((SIDE, SIDE, 3))
-    outputs = keras.layers.Conv2D(8, 3, activation="relu")(pixels)
-    outputs = keras.layers.BatchNormalization()(outputs)
-    outputs = keras.layers.Conv2D(8, 3, kernel_initializer="he_normal")(outputs)
-    keras.Model(pixels, outputs).save(path)
-
-
 def write_configuration(folder, name="tiny"):
     config = folder / f"{name}.yaml"
     config.write_text(
@@ -99,11 +71,6 @@ def write_configuration(folder, name="tiny"):
     return config
 
 
-def served_versions(config):
-    folder = config.parent / "served" / config.stem
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-
-
 def digest_of_folder(folder):
     from components.digests import folder_digest
 
@@ -115,7 +82,7 @@ def workshop(tmp_path_factory):
     """A folder with photos, a base and a configuration."""
     folder = tmp_path_factory.mktemp("workshop")
     write_photos(folder / "photos")
-    write_base(folder / "base.keras")
+    write_base(folder / "base.keras", SIDE)
     return folder
 
 

@@ -1,6 +1,8 @@
 """TensorFlow's side of the judgement, with TensorFlow itself (its import takes seconds)."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from PIL import Image
 
 from components.image_example_gen.decoding import decode_with_tensorflow
 from components.image_example_gen.examine import DecodeError, Limits, Properties, examine
+from components.image_example_gen.quarantine import Fault
+from components.image_example_gen.reencode import to_served
 
 LIMITS = Limits(1_000, 1)
 
@@ -53,11 +57,54 @@ def test_only_the_first_frame_of_an_animation_is_kept():
     assert decode_with_tensorflow(content.getvalue())[0, 0].tolist() == [255, 0, 0]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
-def test_an_image_cut_at_any_twentieth_of_its_length_is_truncated(image, kind):
-    content = image(kind=kind)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("BMP", {}),
+        ("WEBP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
+    ],
+)  # fmt: skip
+def test_an_image_cut_at_any_twentieth_of_its_length_is_truncated(image, kind, options):
+    content = image(kind=kind, **options)
     lengths = [len(content) * part // 20 for part in range(1, 20)]
     assert [reason(content[:length]) for length in lengths] == ["truncated"] * 19
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF"])
+def test_what_is_re_encoded_is_decoded_by_tensorflow(image, kind):
+    content = image(kind=kind, **({"lossless": True} if kind == "WEBP" else {}))
+    served, encoding = to_served(content, kind.lower())
+    with Image.open(io.BytesIO(content)) as expected:
+        np.testing.assert_array_equal(decode_with_tensorflow(served), expected.convert("RGB"))
+    properties = examine(content, LIMITS, decode_with_tensorflow)
+    assert isinstance(properties, Properties)
+    assert (properties.format, properties.encoding) == (kind.lower(), encoding)
+
+
+def test_a_turned_photo_has_the_size_that_a_viewer_shows(image):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    properties = examine(image(width=20, height=16, exif=exif), LIMITS, decode_with_tensorflow)
+    assert isinstance(properties, Properties)
+    assert (properties.width, properties.height, properties.aspect) == (16, 20, 0.8)
+
+
+def test_a_picture_of_a_phone_with_more_pictures_behind_it_is_accepted():
+    pictures = [Image.new("RGB", (20, 16), colour) for colour in ("red", "blue")]
+    content = io.BytesIO()
+    pictures[0].save(content, "MPO", save_all=True, append_images=pictures[1:])
+    assert reason(content.getvalue()) == "accepted"
+    np.testing.assert_allclose(
+        decode_with_tensorflow(content.getvalue())[8, 8], [254, 0, 0], atol=2
+    )
+
+
+def test_a_compressed_text_that_would_fill_memory_does_no_harm(image):
+    content = image(kind="PNG")
+    data = b"Comment\0\0" + zlib.compress(bytes(200 << 20), 9)
+    chunk = struct.pack(">I", len(data)) + b"zTXt" + data
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+    assert reason(content[:33] + chunk + content[33:]) == "accepted"
 
 
 def test_a_truncated_jpeg_says_what_tensorflow_said_without_its_wrapping(image):
@@ -69,18 +116,22 @@ def test_a_truncated_jpeg_says_what_tensorflow_said_without_its_wrapping(image):
     )
 
 
-def test_a_damaged_image_is_corrupt_and_a_two_colour_bmp_unsupported(image):
+def test_a_damaged_image_is_corrupt_and_says_what_tensorflow_said(image):
     png = bytearray(image(kind="PNG"))
     png[60] ^= 0xFF
-    assert reason(bytes(png)) == "corrupt"
+    fault = examine(bytes(png), LIMITS, decode_with_tensorflow)
+    assert fault == Fault("corrupt", f"The PNG is damaged: Invalid PNG data, size {len(png)}.")
+
+
+def test_a_two_colour_bmp_which_tensorflow_refuses_is_re_encoded():
     bmp = io.BytesIO()
     Image.new("1", (20, 16)).save(bmp, "BMP")
-    assert reason(bmp.getvalue()) == "unsupported"
+    assert reason(bmp.getvalue()) == "accepted"
 
 
 def test_random_damage_never_escapes_as_another_error(image):
     generator = np.random.default_rng(0)
-    for kind in ("JPEG", "PNG", "GIF", "BMP"):
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"):
         content = image(kind=kind)
         for _ in range(40):
             damaged = np.frombuffer(content, np.uint8).copy()

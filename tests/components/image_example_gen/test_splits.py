@@ -1,12 +1,21 @@
 import hashlib
+import itertools
+import math
+from collections import Counter
 
 import pytest
 
 from components.errors import InputError
-from components.image_example_gen.splits import check_shares, split_of
+from components.image_example_gen.listing import Candidate, Place, predefined_splits
+from components.image_example_gen.splits import Dealer, check_shares, split_of
 
 SHARES = {"train": 0.7, "validation": 0.2, "test": 0.1}
+TWO = {"train": 0.8, "validation": 0.2}
 KEYS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2000)]
+
+
+def candidate(path: str = "a/1", split: str | None = None, group: str | None = None) -> Candidate:
+    return Candidate(path, "a", 1, Place(f"/{path}"), split=split, group=group)
 
 
 def test_the_split_of_a_key_is_the_hash_s_first_eight_bytes_looked_up_in_the_shares():
@@ -38,10 +47,33 @@ def test_two_thousand_fixed_keys_fall_as_the_shares_say():
     assert counts == {"train": 1397, "validation": 389, "test": 214}
 
 
-def test_another_salt_gives_an_independent_split():
-    moved = sum(split_of(key, SHARES, "1") != split_of(key, SHARES, "2") for key in KEYS)
-    # Two independent draws differ with probability 1 - 0.7^2 - 0.2^2 - 0.1^2 = 0.46.
-    assert moved / len(KEYS) == pytest.approx(0.46, abs=0.04)
+@pytest.mark.parametrize("number", [50, 500, 5000, 50_000])
+@pytest.mark.parametrize(
+    "shares",
+    [
+        {"train": 0.5, "validation": 0.5},
+        TWO,
+        SHARES,
+        {"train": 0.98, "validation": 0.01, "test": 0.01},
+    ],
+)
+def test_shares_hold_within_four_standard_deviations_of_sampling(shares, number):
+    # A binomial count leaves this range once in 15,000 times; the keys are fixed, so never here.
+    keys = [hashlib.sha256(f"{number}:{index}".encode()).hexdigest() for index in range(number)]
+    counts = Counter(split_of(key, shares, "salt") for key in keys)
+    assert sum(counts.values()) == number
+    for name, share in shares.items():
+        deviation = math.sqrt(number * share * (1 - share))
+        assert abs(counts[name] - number * share) <= 4 * deviation, name
+
+
+@pytest.mark.parametrize(("first", "second"), [*itertools.combinations(("", "1", "2", "v2"), 2)])
+def test_another_salt_gives_an_independent_split(first, second):
+    joint = Counter((split_of(key, SHARES, first), split_of(key, SHARES, second)) for key in KEYS)
+    for one, other in itertools.product(SHARES, SHARES):
+        expected = SHARES[one] * SHARES[other]
+        deviation = math.sqrt(len(KEYS) * expected * (1 - expected))
+        assert abs(joint[one, other] - len(KEYS) * expected) <= 4 * deviation, (one, other)
 
 
 def test_the_order_in_which_shares_are_written_moves_no_image():
@@ -70,3 +102,88 @@ def test_shares_come_back_in_the_order_of_the_data_flow():
 def test_shares_that_cannot_work_are_refused(shares, received):
     with pytest.raises(InputError, match=received):
         check_shares(shares)
+
+
+def test_a_dealer_without_groups_or_given_splits_deals_by_content_as_split_of_does():
+    dealer = Dealer(SHARES, "salt")
+    assert dealer.splits == ("train", "validation", "test")
+    assert dealer.predefined == ()
+    assert dealer.shares == SHARES
+    for key in KEYS[:200]:
+        assert dealer.split_key(candidate(), key) == key
+        assert dealer.split_of(candidate(), key) == split_of(key, SHARES, "salt")
+
+
+def test_shares_that_sum_to_one_but_for_rounding_are_not_scaled():
+    assert sum(SHARES.values()) == 0.9999999999999999
+    assert Dealer(SHARES, "").shares == SHARES
+
+
+def test_a_group_stays_together_whatever_its_images_hold():
+    dealer = Dealer(TWO, "")
+    for group in map(str, range(50)):
+        splits = {dealer.split_of(candidate(group=group), key) for key in KEYS[:50]}
+        assert len(splits) == 1
+
+
+def test_groups_are_dealt_by_the_digest_of_their_name_in_the_shares_given():
+    dealer = Dealer(TWO, "")
+    key = hashlib.sha256(b"group:patient 7").hexdigest()
+    assert dealer.split_key(candidate(group="patient 7"), KEYS[0]) == key
+    assert dealer.split_of(candidate(group="patient 7"), KEYS[0]) == split_of(key, TWO)
+    counts = Counter(dealer.split_of(candidate(group=str(n)), KEYS[0]) for n in range(2000))
+    assert counts["validation"] == pytest.approx(400, abs=4 * math.sqrt(2000 * 0.2 * 0.8))
+
+
+def test_images_of_an_empty_or_no_group_are_told_apart():
+    dealer = Dealer(TWO, "")
+    assert dealer.split_key(candidate(group=None), KEYS[0]) == KEYS[0]
+    assert dealer.split_key(candidate(group=""), KEYS[0]) != KEYS[0]
+
+
+def test_a_group_whose_name_is_no_valid_text_is_dealt_all_the_same():
+    for name in ("caf\udce9", "\ud800"):
+        assert len(Dealer(TWO, "").split_key(candidate(group=name), KEYS[0])) == 64
+
+
+def test_splits_that_the_source_gives_are_kept():
+    dealer = Dealer(TWO, "", {"train", "validation", "test"})
+    assert dealer.splits == dealer.predefined == ("train", "validation", "test")
+    for split in dealer.splits:
+        given = candidate(split=split, group="g")
+        assert {dealer.split_of(given, key) for key in KEYS[:100]} == {split}
+
+
+@pytest.mark.parametrize(
+    ("shares", "predefined", "splits", "dealt"),
+    [
+        (TWO, {"test"}, ("train", "validation", "test"), TWO),
+        (TWO, {"validation"}, ("train", "validation"), {"train": 1.0}),
+        (TWO, {"train", "validation"}, ("train", "validation"), {"train": 1.0}),
+        (SHARES, {"test"}, tuple(SHARES), {"train": 0.7 / 0.9, "validation": 0.2 / 0.9}),
+        (SHARES, {"validation"}, tuple(SHARES), {"train": 0.7 / 0.8, "test": 0.1 / 0.8}),
+        (SHARES, set(), tuple(SHARES), SHARES),
+    ],
+)
+def test_what_has_no_split_is_dealt_into_train_and_what_the_source_does_not_give(
+    shares, predefined, splits, dealt
+):
+    dealer = Dealer(shares, "", predefined)
+    assert dealer.splits == splits
+    assert dealer.shares == pytest.approx(dealt, rel=1e-12)
+    assert list(dealer.shares) == list(dealt)
+    assert {dealer.split_of(candidate(), key) for key in KEYS} == set(dealt)
+
+
+def test_adding_or_removing_images_never_moves_others():
+    def deal(listed):
+        dealer = Dealer(SHARES, "s", predefined_splits(one for one, _ in listed))
+        return {one.path: dealer.split_of(one, key) for one, key in listed}
+
+    listed = [
+        (candidate(f"a/{n}", group=f"g{n % 40}" if n % 2 else None), key)
+        for n, key in enumerate(KEYS)
+    ]
+    whole = deal(listed)
+    for some in (listed[::3], listed[500:], list(reversed(listed[:700])), listed[:1]):
+        assert deal(some) == {one.path: whole[one.path] for one, _ in some}

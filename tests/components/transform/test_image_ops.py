@@ -1,9 +1,13 @@
 """Pixels after decoding, resizing and scaling, on images small enough to know the answer."""
 
+import io
+import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 tf = pytest.importorskip("tensorflow")
 
@@ -35,10 +39,6 @@ def test_a_jpeg_decodes_to_nearly_its_pixels(encode: Callable) -> None:
 
 
 def test_of_an_animated_gif_the_first_frame_is_taken() -> None:
-    import io
-
-    from PIL import Image
-
     red, blue = (Image.new("RGB", (5, 4), colour) for colour in ("#ff0000", "#0000ff"))
     content = io.BytesIO()
     red.save(content, "GIF", save_all=True, append_images=[blue])
@@ -55,6 +55,198 @@ def test_a_grey_file_gets_three_equal_channels(encode: Callable) -> None:
 def test_what_is_no_image_is_an_error_and_no_pixels() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         image_ops.decode(b"no image")
+
+
+def decode_plainly(content: bytes) -> np.ndarray:
+    return tf.io.decode_image(content, channels=3, expand_animations=False).numpy()
+
+
+@pytest.fixture(scope="module")
+def decode() -> Callable[[bytes], np.ndarray]:
+    """`image_ops.decode` in a graph, as Transform runs it; eagerly its loops take long."""
+    graph = tf.function(image_ops.decode, input_signature=[tf.TensorSpec([], tf.string)])
+    return lambda content: graph(content).numpy()
+
+
+def exif(orientation: int, order: str = "<") -> Image.Exif:
+    tags = Image.Exif()
+    tags.endian = order
+    tags[0x010F], tags[0x0112], tags[0x0132] = "A maker", orientation, "2024:01:01 00:00:00"
+    return tags
+
+
+def turned(content: bytes, orientation: int) -> np.ndarray:
+    """Returns the plain pixels, turned by Pillow."""
+    image = Image.fromarray(decode_plainly(content))
+    image.getexif()[0x0112] = orientation
+    return np.asarray(ImageOps.exif_transpose(image))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_by_its_exif_orientation_as_pillow_turns_it(
+    encode: Callable, noise: Callable, decode: Callable, orientation: int, order: str
+) -> None:
+    for kind in ("JPEG", "PNG"):
+        content = encode(noise(0, 5, 7), kind, exif=exif(orientation, order))
+        assert (b"MM\0*" in content) == (order == ">")
+        np.testing.assert_array_equal(decode(content), turned(content, orientation))
+
+
+def test_a_turned_grey_image_keeps_its_turn(encode: Callable, decode: Callable) -> None:
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    content = encode(grey, "JPEG", exif=exif(6))
+    assert decode(content).shape == (8, 6, 3)
+    np.testing.assert_array_equal(decode(content), turned(content, 6))
+
+
+def test_the_orientation_is_found_behind_other_segments_and_fill_bytes(
+    encode: Callable, noise: Callable, decode: Callable
+) -> None:
+    image = noise(0, 5, 7)
+    content = encode(image, "JPEG", exif=exif(6), icc_profile=bytes(150_000), comment=b"x" * 90)
+    start = content.index(b"\xff\xe1")
+    length = 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+    segment, rest = content[start : start + length], content[:start] + content[start + length :]
+    later = rest.index(b"\xff\xdb")
+    for moved in (content, rest[:later] + b"\xff" * 9 + segment + rest[later:]):
+        np.testing.assert_array_equal(decode(moved), turned(content, 6))
+
+
+def test_exif_data_behind_the_first_scan_do_not_count(
+    encode: Callable, noise: Callable, decode: Callable
+) -> None:
+    content = encode(noise(0, 5, 7), "JPEG")
+    late = encode(noise(0, 5, 7), "JPEG", exif=exif(6))
+    start = late.index(b"\xff\xe1")
+    segment = late[start : start + 2 + int.from_bytes(late[start + 2 : start + 4], "big")]
+    np.testing.assert_array_equal(decode(content + segment), decode_plainly(content))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [
+        (0, b"XX"),  # no byte order
+        (4, b"\xff\xff\xff\xff"),  # a directory behind the end
+        (8, b"\0\0"),  # no entries
+        (24, b"\x02"),  # an orientation that is text
+        (26, b"\x02"),  # two orientations
+        (30, b"\x09"),  # none of the eight
+        (30, b"\x00"),
+    ],
+)
+def test_a_damaged_orientation_counts_as_upright(
+    encode: Callable, noise: Callable, decode: Callable, offset: int, value: bytes
+) -> None:
+    content = bytearray(encode(noise(0, 5, 7), "JPEG", exif=exif(6)))
+    start = content.index(b"Exif\0\0") + 6 + offset
+    content[start : start + len(value)] = value
+    np.testing.assert_array_equal(decode(bytes(content)), decode_plainly(bytes(content)))
+
+
+def test_random_damage_to_exif_data_never_turns_decoding_into_an_error(
+    encode: Callable, noise: Callable, decode: Callable
+) -> None:
+    generator = np.random.default_rng(0)
+    for order in "<>":
+        content = encode(noise(0, 5, 7), "JPEG", exif=exif(6, order))
+        start = content.index(b"Exif\0\0")
+        end = content.index(b"\xff\xdb", start)
+        possible = [turned(content, orientation).tobytes() for orientation in range(1, 9)]
+        for _ in range(300):
+            damaged = np.frombuffer(content, np.uint8).copy()
+            where = generator.integers(start, end, generator.integers(1, 6))
+            damaged[where] = generator.integers(0, 256, where.size)
+            assert decode(damaged.tobytes()).tobytes() in possible
+
+
+def test_whatever_is_cut_off_or_random_is_decoded_or_refused_like_plainly(
+    encode: Callable, noise: Callable, decode: Callable
+) -> None:
+    generator = np.random.default_rng(1)
+    contents = [generator.bytes(length) for length in (0, 1, 9, 40, 400)]
+    whole = [encode(noise(0), "JPEG", exif=exif(6)), encode(noise(0), "PNG", exif=exif(6))]
+    for content in whole:
+        contents += [content[:length] for length in range(0, len(content), 7)]
+        contents += [content[:12] + generator.bytes(200)]
+    for content in contents:
+        with pytest.raises(tf.errors.OpError):
+            decode_plainly(content)
+        with pytest.raises(tf.errors.OpError):
+            decode(content)
+
+
+def transparent_images() -> dict[str, Image.Image]:
+    pixels = np.random.default_rng(3).integers(0, 256, (16, 17, 4), np.uint8)
+    image = Image.fromarray(pixels)
+    palette = image.convert("RGB").quantize(32)
+    palette.info["transparency"] = bytes(range(0, 256, 8))
+    single = image.convert("RGB").quantize(8)
+    single.info["transparency"] = 3
+    grey = image.convert("L")
+    grey.info["transparency"] = int(np.asarray(grey)[0, 0])
+    color = image.convert("RGB")
+    color.info["transparency"] = tuple(int(value) for value in pixels[0, 0, :3])
+    images = {"RGBA": image, "LA": image.convert("LA"), "palette": palette, "entry": single}
+    return {**images, "grey": grey, "colour": color}
+
+
+@pytest.mark.parametrize("name", transparent_images())
+def test_transparent_pixels_of_a_png_are_composed_on_white(decode: Callable, name: str) -> None:
+    content = io.BytesIO()
+    transparent_images()[name].save(content, "PNG")
+    with Image.open(content) as image:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+    expected = np.asarray(white.convert("RGB")).astype(int)
+    assert np.abs(decode(content.getvalue()) - expected).max() <= 1
+    assert np.abs(decode_plainly(content.getvalue()) - expected).max() > 1
+
+
+def png(color_type: int, bits: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
+    """Returns a PNG of one pixel a row with chunks before the pixels."""
+    count = len(rows) // (1 + {0: 1, 2: 3, 4: 2, 6: 4}[color_type] * bits // 8)
+    head = struct.pack(">IIBBBBB", 1, count, bits, color_type, 0, 0, 0)
+    chunks = [(b"IHDR", head), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
+def test_alpha_of_sixteen_bits_counts_by_its_upper_eight(decode: Callable) -> None:
+    row = bytes([0, 200, 255, 100, 255, 50, 255, 51, 0])
+    # 51 of 255 is a fifth: 255 - (255 - 200) / 5, 255 - (255 - 100) / 5, 255 - (255 - 50) / 5.
+    assert decode(png(6, 16, row)).tolist() == [[[244, 224, 214]]]
+
+
+def test_sixteen_bits_keep_their_upper_eight(decode: Callable) -> None:
+    assert decode(png(0, 16, bytes([0, 200, 255]))).tolist() == [[[200, 200, 200]]]
+
+
+def test_a_transparent_colour_is_found_behind_other_chunks(decode: Callable) -> None:
+    rows = bytes([0, 9, 8, 7, 0, 9, 8, 6])
+    extra = [(b"gAMA", struct.pack(">I", 45_455)), (b"tEXt", b"a\0" + b"IDAT tRNS" * 2_000)]
+    content = png(2, 8, rows, *extra, (b"tRNS", bytes([0, 9, 0, 8, 0, 7])))
+    assert decode(content).tolist() == [[[255, 255, 255]], [[9, 8, 6]]]
+
+
+def test_opaque_images_are_bit_for_bit_those_of_tensorflow(
+    encode: Callable, noise: Callable, decode: Callable
+) -> None:
+    image = Image.fromarray(noise(5, 33, 21))
+    files = [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("BMP", {}), ("GIF", {})]
+    for kind, options in [*files, ("PNG", {"dpi": (72, 72)}), ("JPEG", {"exif": exif(1)})]:
+        for mode in ("RGB", "L", "P", "1", "CMYK"):
+            content = io.BytesIO()
+            try:
+                image.convert(mode).save(content, kind, **options)
+            except (OSError, ValueError):  # a mode that the format does not have
+                continue
+            if kind == "BMP" and mode == "1":  # which TensorFlow refuses
+                continue
+            expected = decode_plainly(content.getvalue())
+            np.testing.assert_array_equal(decode(content.getvalue()), expected)
 
 
 def test_stretch_averages_what_falls_on_a_pixel() -> None:
@@ -182,6 +374,25 @@ def test_a_batch_is_each_image_by_itself(encode: Callable, noise: Callable) -> N
     for content, row in zip(contents, batch, strict=True):
         alone = image_ops.pixels_from_bytes(tf.constant([content]), 6, "crop", "rescale_0_1")
         np.testing.assert_array_equal(row, alone[0])
+
+
+def test_a_saved_model_turns_and_composes_as_in_process(
+    encode: Callable, noise: Callable, tmp_path
+) -> None:
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def pixels(self, contents):
+            return image_ops.pixels_from_bytes(contents, 6, "stretch", "none")
+
+    image = noise(0, 6, 6)
+    contents = tf.constant(
+        [encode(image), encode(image, exif=exif(6)), encode(image[..., :1].repeat(4, -1))]
+    )
+    tf.saved_model.save(Model(), str(tmp_path))
+    saved = tf.saved_model.load(str(tmp_path)).pixels(contents)
+    np.testing.assert_array_equal(saved, Model().pixels(contents))
+    np.testing.assert_array_equal(saved[1], np.rot90(image, -1))
+    assert not np.array_equal(saved[2], image)
 
 
 def test_an_empty_batch_gives_no_pixels() -> None:

@@ -234,9 +234,10 @@ def test_missing_source_is_told_at_its_line(folder: Path, project: Any) -> None:
     path = project.write(project.change("photos/", "fotos/"))
     assert project.refusal(path) == (
         "flowers.yaml, line 3: Expected data.source to exist. Received: data.source='fotos', "
-        "which does not exist. Correct the path: a folder with one folder of images for each class."
+        "which does not exist. Correct the path: a folder of class folders, a table, an archive or "
+        "a pattern of TFRecord files."
     )
-    assert load(path, check_inputs=False).data.source == folder / "fotos"
+    assert load(path, check_inputs=False).data.source == str(folder / "fotos")
 
 
 def test_pattern_that_matches_files_is_a_source(folder: Path, project: Any) -> None:
@@ -244,7 +245,28 @@ def test_pattern_that_matches_files_is_a_source(folder: Path, project: Any) -> N
     assert "Expected data.source to exist" in project.refusal(path)
     (folder / "shards").mkdir()
     (folder / "shards" / "a.tfrecord").touch()
-    assert load(path).data.source == folder / "shards" / "*.tfrecord"
+    assert load(path).data.source == str(folder / "shards" / "*.tfrecord")
+
+
+def test_remote_source_is_neither_looked_at_nor_made_a_path(project: Any) -> None:
+    config = load(project.write(), ["data.source=gs://bucket/photos/", "push.directory=served"])
+    assert config.data.source == "gs://bucket/photos"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("'(a'", "which is none: missing ), unterminated subpattern"),
+        ("a", "which has 0. Put parentheses around what names the group"),
+        ("(a)(b)", "which has 2."),
+    ],
+)
+def test_group_pattern_that_cannot_work_is_refused(project: Any, pattern: str, why: str) -> None:
+    message = project.refusal(project.write(), f"data.group={pattern}")
+    assert message.startswith(
+        "flowers.yaml, --set data.group: Expected a regular expression with one group. Received: "
+    )
+    assert why in message
 
 
 @pytest.mark.parametrize(

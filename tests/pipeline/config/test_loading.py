@@ -16,10 +16,16 @@ def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path, pr
         "name": "flowers",
         "data": {
             "source": f"{folder}/photos",
+            "columns": {"path": "path", "label": "label", "split": "split", "group": "group"},
+            "keys": {"image": None, "label": None},
             "splits": {"train": 0.8, "validation": 0.2, "test": None},
+            "group": None,
+            "leakage": "remove",
+            "drift": "report",
             "max_refused": 0.05,
             "max_pixels": 100_000_000,
             "min_size": 1,
+            "max_unpacked": 50.0,
             "split_salt": "",
         },
         "base": {
@@ -75,7 +81,7 @@ def test_relative_paths_are_relative_to_the_file_also_in_overrides(
     path = project.write(project.change("photos/", "../elsewhere/./photos"))
     monkeypatch.chdir("/")
     config = load(path, ["push.directory=../served"], check_inputs=False)
-    assert config.data.source == folder.parent / "elsewhere" / "photos"
+    assert config.data.source == str(folder.parent / "elsewhere" / "photos")
     assert config.push.directory == folder.parent / "served"
 
 
@@ -84,7 +90,7 @@ def test_file_may_be_named_relative_to_the_current_folder(
 ) -> None:
     project.write()
     monkeypatch.chdir(folder)
-    assert load("flowers.yaml").data.source == folder / "photos"
+    assert load("flowers.yaml").data.source == str(folder / "photos")
 
 
 def test_home_folder_is_expanded(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +104,7 @@ def test_absolute_paths_are_kept(project: Any) -> None:
     assert config.home == Path("/var/graft/flowers")
 
 
-@pytest.mark.parametrize("key", ["data.source", "push.directory", "runtime.root"])
+@pytest.mark.parametrize("key", ["push.directory", "runtime.root"])
 def test_remote_paths_are_refused(project: Any, key: str) -> None:
     assert project.refusal(project.write(), f"{key}=gs://bucket/x") == (
         f"flowers.yaml, --set {key}: Expected {key} to be a path on this machine. Received: "
@@ -180,8 +186,18 @@ def test_unknown_key_is_told_with_its_line_and_the_nearest_one(
         ("data.max_pixels", "0", "a whole number from 1 to 10000000000 (pixels)"),
         ("data.min_size", "0", "a whole number from 1 to 4096 (pixels)"),
         ("data.split_salt", "5", "text of up to 100 characters"),
-        ("data.source", "5", "a path"),
-        ("data", "photos", "a section with source, splits, max_refused, max_pixels, min_size, sp"),
+        ("data.source", "5", "a path or a URI"),
+        ("data.group", "5", "a regular expression with one group"),
+        ("data.leakage", "drop", "one of remove, fail, report"),
+        ("data.drift", "remove", "one of report, fail"),
+        ("data.max_unpacked", "0", "a number above 0 and at most 1000000 (GiB)"),
+        ("data.columns.label", "5", "the name of a column"),
+        ("data.keys.image", "[]", "the name of a feature"),
+        (
+            "data",
+            "photos",
+            "a section with source, columns, keys, splits, group, leakage, drift, max_re",
+        ),
         ("head.hidden", "128", "a list of up to 16 widths, each a whole number from 1 to 65536"),
         ("runtime.beam_args", "--x=1", "a list of flags, each beginning with --"),
         ("base.name", "[VGG16]", "the name of a base"),

@@ -1,0 +1,42 @@
+"""Calls the command in this process as a user calls it, for the end-to-end tests of many files.
+
+TFX is imported once for all of them.
+"""
+
+import json
+
+from click.testing import CliRunner
+
+
+def graft(*arguments):
+    """Calls the command with --json; returns its exit status and its JSON object."""
+    from pipeline.cli import main
+
+    result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
+    lines = result.stdout.strip().splitlines()
+    return result.exit_code, json.loads(lines[-1]) if lines else None, result.stderr
+
+
+def states(config, *arguments):
+    """Returns the state of every stage of the last run."""
+    status, explained, _ = graft("explain", config, *arguments)
+    assert status == 0
+    return {stage["stage"]: stage["state"] for stage in explained["stages"]}
+
+
+def write_base(path, side):
+    """Writes a small base that takes pixels [side, side, 3]; always the same."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((side, side, 3))
+    outputs = keras.layers.Conv2D(8, 3, activation="relu")(pixels)
+    outputs = keras.layers.BatchNormalization()(outputs)
+    outputs = keras.layers.Conv2D(8, 3, kernel_initializer="he_normal")(outputs)
+    keras.Model(pixels, outputs).save(path)
+
+
+def served_versions(config):
+    """Returns the version folders below `served/NAME` beside a configuration, sorted."""
+    folder = config.parent / "served" / config.stem
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
