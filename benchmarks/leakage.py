@@ -94,7 +94,9 @@ def judge(
 
 
 def to_item(path: Path, content: bytes, photos: Path, split: str) -> Item:
-    hash_, thumbnail = perceptual.describe(read_luma(decode_with_tensorflow(content)))
+    pixels = decode_with_tensorflow(content)
+    hash_, thumbnail = perceptual.describe(read_luma(pixels))
+    thumbnail += perceptual.describe_tint(pixels)
     digest = hashlib.sha256(split.encode() + content).hexdigest()
     name = str(path.relative_to(photos))
     return Item(digest, hash_, thumbnail, name, path.parent.name, split)

@@ -10,6 +10,7 @@ LABEL = "label"  # bytes, UTF-8: the class; absent when unlabelled
 PATH = "image/path"  # bytes, UTF-8: relative to the source
 FORMAT = "image/format"  # bytes: as found in the content, one of FORMATS
 ENCODING = "image/encoding"  # bytes: of what `image` holds, one of SERVED_FORMATS
+REENCODED = "image/reencoded"  # int64, 1 where `image` is a PNG made at ingestion
 WIDTH = "image/width"  # int64, pixels
 HEIGHT = "image/height"  # int64, pixels
 ASPECT = "image/aspect"  # float: width / height

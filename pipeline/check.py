@@ -30,12 +30,14 @@ from components.image_example_gen.outcomes import (
     settle_all,
 )
 from components.image_example_gen.quarantine import LABEL_CONFLICT, path_text
+from components.image_example_gen.reencoded import Reencoded
+from components.image_example_gen.sources import FEW_IMAGES
 from components.image_example_gen.splits import Dealer
+from pipeline.check_statistics import Foresight, foresee
 from pipeline.config import Config
 from pipeline.contact_sheet import Picture, write_sheet
 from pipeline.preflight import check_folders
 
-FEW_IMAGES = 20  # a class of fewer is warned of
 SHOWN = 5  # classes that a warning names before the rest is counted
 KEPT_AT_ONCE = 10_000  # files after which what was learned is kept, should the check be stopped
 
@@ -55,7 +57,7 @@ def check_data(
 
         - `name`, `source`, `kind` (what the source was recognised as), `page` (the contact sheet).
         - `passed`, `checks` (`name`, `figure`, `limit`, `passed`, `words`) and `reasons`, their
-          words: the data gate before schema and drift are known, which need a run.
+          words: those of the data gate. What could not be judged is missing and warned of.
         - `images` (`accepted`, `refused`, `ignored`, `reasons`), `classes` (accepted images by
           class), `splits` (by split and class), `groups` (how many there are).
         - Of the accepted images, `sizes`: `min`, `median` and `max` by area, each [width, height]
@@ -74,20 +76,20 @@ def check_data(
     """
     if verify_content:
         forget_stamps(config)
-    check_folders(config)
-    listing = sources.check_source(config.source_settings)
+    listing = check_folders(config)
     dealer = Dealer(config.data.splits.shares(), config.data.split_salt, listing.predefined)
     examined = _examine_all(config, listing, decode, verify_content)
     settled = settle_all(listing, examined, dealer, config.data.leakage)
+    foresight = foresee(config, settled)
     result = {
         "name": config.name,
         "source": path_text(config.data.source),
         "kind": listing.kind,
         "page": str(config.reports / "check" / "index.html"),
-        **_judge(config, settled),
+        **_judge(config, settled, foresight),
         **_describe_images(listing, settled),
         **_describe_pairs(settled),
-        "warnings": [*listing.warnings, *_warn_of_few(listing, settled)],
+        "warnings": [*listing.warnings, *_warn_of_few(listing, settled), *foresight.warnings],
     }
     _write_page(config, result, listing, settled)
     return result
@@ -104,6 +106,7 @@ def _examine_all(
 ) -> list[Examined]:
     """Returns every candidate, examined; what was known before is not read again."""
     known, limits = KnownFiles(config.cache), Limits(config.data.max_pixels, config.data.min_size)
+    keep = Reencoded(config.cache).keep
     if verify_content:
         # Contents are compared first, so that only the changed ones are decoded again.
         digest_files(listing, known)
@@ -112,7 +115,7 @@ def _examine_all(
         since, some = time.time(), unknown[start : start + KEPT_AT_ONCE]
         fresh = list(
             map_ahead(
-                lambda candidate: examine_file(candidate, limits, decode),
+                lambda candidate: examine_file(candidate, limits, decode, keep),
                 some,
                 lambda candidate: candidate.size,
             )
@@ -122,10 +125,10 @@ def _examine_all(
     return examined
 
 
-def _judge(config: Config, settled: Settled) -> dict[str, Any]:
+def _judge(config: Config, settled: Settled, foresight: Foresight) -> dict[str, Any]:
     data = config.data
     limits = GateLimits(max_refused=data.max_refused, leakage=data.leakage, drift=data.drift)
-    verdict = judge(settled.counts, limits)
+    verdict = judge(settled.counts, limits, foresight.anomalies, foresight.drift, foresight.skew)
     # Warnings have a place of their own.
     checks = [asdict(check) for check in verdict.checks if check.name != "warnings"]
     reasons = [check["words"] for check in checks]
@@ -143,7 +146,7 @@ def _describe_images(listing: Listing, settled: Settled) -> dict[str, Any]:
         "groups": counts.groups,
         "sizes": _describe_sizes(accepted),
         "formats": dict(sorted(formats.items())),
-        "reencoded": sum(one.encoding != one.format for one in accepted),
+        "reencoded": sum(one.reencoded for one in accepted),
         "refused": [
             {"path": path_text(one.path), "reason": one.reason, "detail": one.detail}
             for one in collect_refusals(listing, settled.outcomes)

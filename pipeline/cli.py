@@ -102,16 +102,21 @@ def configured(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @main.command()
-@click.argument("photos", type=click.Path(path_type=Path))
+@click.argument("photos")
 @click.option("--base", metavar="NAME_OR_FILE", help="A keras.applications name or a .keras file.")
 @click.option("--output", type=click.Path(path_type=Path), help="Default: NAME.yaml, here.")
 @json_option
-def init(photos: Path, base: str | None, output: Path | None, as_json: bool) -> None:
-    """Look at PHOTOS and write a commented configuration that runs as it is."""
+def init(photos: str, base: str | None, output: Path | None, as_json: bool) -> None:
+    """Look at PHOTOS and write a commented configuration that runs as it is.
+
+    PHOTOS is whatever data.source may be: a folder, a table, an archive, a pattern or a URI.
+    """
     from pipeline import present
     from pipeline.init import write_config
+    from pipeline.noise import quiet
 
-    result = {"config": str(write_config(photos, base, output))}
+    with quiet(Path(os.devnull)):
+        result = {"config": str(write_config(photos, base, output))}
     present.show(as_json, result, present.init_text)
 
 

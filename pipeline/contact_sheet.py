@@ -5,7 +5,6 @@ anywhere. Its pictures are chosen by content, so the same data gives the same pa
 """
 
 import base64
-import hashlib
 import heapq
 import warnings
 from collections import defaultdict
@@ -17,11 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.atomic import write_text
-from components.features import SERVED_FORMATS
-from components.image_example_gen.headers import sniff_format
 from components.image_example_gen.listing import MAX_BYTES, Place
 from components.image_example_gen.quarantine import REASONS, SYSTEM_FILE
-from components.image_example_gen.reencode import ReencodeError, to_served
 from pipeline.present import SIZES, formats_text, size_text, visible
 from pipeline.thumbnails import Thumbnail, make_thumbnail
 
@@ -29,7 +25,7 @@ PER_CLASS = 5
 CLASSES = 60
 REFUSED = 30
 PAIRS = 30
-THREADS = 4  # each holds one decoded image
+THREADS = 4  # each holds one file; of large images one is decoded at a time
 TINY = 32  # pixels: images up to this are enlarged without being smoothed
 
 T = TypeVar("T")
@@ -182,7 +178,7 @@ def _make_thumbnails(
         if picture.size > MAX_BYTES:
             return None
         try:
-            content = _to_shown(picture, read(picture.place))
+            content = read(picture.place)
         except OSError:
             return None
         return make_thumbnail(content, max_pixels)
@@ -191,19 +187,6 @@ def _make_thumbnails(
         # Pillow warns of large images and odd metadata, which the limit settles.
         warnings.simplefilter("ignore")
         return dict(zip(shown, pool.map(make, shown.values()), strict=True))
-
-
-def _to_shown(picture: Picture, content: bytes) -> bytes:
-    """Returns an accepted file as training sees it, if it is still the one that was judged."""
-    kind = sniff_format(content)
-    if not picture.note or kind in (None, *SERVED_FORMATS):
-        return content
-    if hashlib.sha256(content).hexdigest() != picture.sha256:
-        return content
-    try:
-        return to_served(content, str(kind))[0]
-    except ReencodeError:
-        return content
 
 
 def _render(

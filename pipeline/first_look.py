@@ -17,7 +17,13 @@ from PIL import Image
 
 from components.errors import InputError
 from components.image_example_gen.listing import LABEL, PATH, Listing, SourceSettings
-from components.image_example_gen.sources import check_source, has_columns, read_place, why_missing
+from components.image_example_gen.sources import (
+    LOCAL,
+    check_source,
+    has_columns,
+    read_place,
+    why_missing,
+)
 
 SAMPLED = 40  # photos whose headers are read
 # What path and label are called in tables that others made; tried in this order.
@@ -64,7 +70,7 @@ def look(photos: str | Path) -> Photos:
         InputError: there is nothing, or nothing that can be trained on.
     """
     source = str(photos) if "://" in str(photos) else os.path.realpath(photos)
-    if "://" not in source and why_missing(source) and not glob.glob(source):
+    if "://" not in source and why_missing(source) and not LOCAL.matches(source):
         raise InputError(
             f"Expected labelled photos. Received: PHOTOS={photos}, which {why_missing(source)}. "
             "Correct the path."
@@ -95,7 +101,12 @@ def _guess_columns(source: str) -> dict[str, str]:
         return {}
     with open(source, "rb") as file:
         head = file.read(1 << 16)
-    for path, label in product(PATH_NAMES, LABEL_NAMES):
+    # A header's own spelling counts when the run looks for its columns.
+    spellings = [
+        [spell(name) for name in names for spell in (str, str.capitalize, str.upper)]
+        for names in (PATH_NAMES, LABEL_NAMES)
+    ]
+    for path, label in product(*spellings):
         settings = SourceSettings(source, columns=((PATH, path), (LABEL, label)))
         if has_columns(head[: head.rfind(b"\n") + 1], settings):
             given = {PATH: path, LABEL: label}

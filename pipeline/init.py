@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from components.atomic import write_text
 from components.bases import BASES, NONE, RESCALE_1_1, nearest_base
 from components.errors import InputError
-from components.features import TEST
+from components.features import SPLITS
 from components.trainer.base_file import SUFFIX, BaseFile, check_fits, inspect_base
 from pipeline.config import Config, load, section_of, slug
 from pipeline.first_look import Photos, look
@@ -71,9 +71,6 @@ def write_config(photos: str | Path, base: str | None = None, output: Path | Non
         "push.directory": f"served/{name}",
         "runtime.root": "runs",
     }
-    if TEST in seen.predefined:
-        keys["data.splits"] = {"train": 0.7, "validation": VALIDATION, "test": 0.1}
-        comments["data.splits.test"] = "The source has a test split of its own, whatever the share."
     comments["evaluate.min_accuracy"] = (
         f"Guessing the commonest class reaches {_commonest_share(seen):.2f}; this is a third of "
         "the way from there to 1. Raise it to what you need."
@@ -212,6 +209,10 @@ def _header(seen: Photos, output: Path) -> Iterator[str]:
     about += f"By suffix: {kinds}."
     if seen.size:
         about += f" Typical size: {seen.size[0]}x{seen.size[1]} pixels."
+    given = [split for split in SPLITS if split in seen.predefined]
+    if given:
+        about += f" The source itself gives the splits {', '.join(given)}; "
+        about += "data.splits deals all other images."
     lines = [
         f"Written by `graft init` for {seen.name}. Run it: graft run {output.name}",
         about,

@@ -64,10 +64,9 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
         InputError: configuration, photos or base cannot work.
         GraftError: another run is under way, or a stage failed; its log is named.
     """
-    from components.image_example_gen.sources import list_images
     from pipeline import preflight
 
-    preflight.check_folders(config)
+    predefined = preflight.check_folders(config).predefined
     with run_lock(config.lock_path):
         started = time.time()
         _check_metadata(config)
@@ -80,7 +79,6 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
 
                 stages.send_logs(log)
                 preflight.check_base(config)
-                predefined = list_images(config.source_settings).predefined
                 pipeline = stages.compile_pipeline(config, run_id, predefined)
                 shown.state = "ran"
             return _run_stages(config, pipeline, run_id, started, progress)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from components.errors import InputError
+from components.image_example_gen.listing import Listing
 from components.image_example_gen.sources import check_source
 from pipeline.config import Config
 
@@ -13,8 +14,11 @@ SPACE_FACTOR = 3  # examples, their temporary copies while they are written, fea
 SPACE_BASE = 300_000_000  # bytes: metadata, logs and two copies of a model
 
 
-def check_folders(config: Config) -> None:
+def check_folders(config: Config) -> Listing:
     """Checks that photos can be read and that outputs can be written.
+
+    Returns:
+        The source's listing, so that a large source is not listed once more.
 
     Raises:
         InputError: naming the value and the mend.
@@ -27,6 +31,7 @@ def check_folders(config: Config) -> None:
     if not config.metadata_path.is_file():
         # A later run may need next to nothing, as a stage that is cached writes nothing.
         _check_space(config.runtime.root, SPACE_FACTOR * total + SPACE_BASE)
+    return listing
 
 
 def check_base(config: Config) -> None:

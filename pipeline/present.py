@@ -1,6 +1,7 @@
 """What the `graft` command prints: progress on the screen, results as text or JSON."""
 
 import json
+import re
 import shutil
 import sys
 import unicodedata
@@ -30,6 +31,11 @@ MARKS = {"ran": "✓", "cached": "=", "refused": "✗", "failed": "✗", "interr
 PASS_MARKS = {True: "✓", False: "✗"}
 # These checks always have a figure, so passing them is nothing to tell.
 PLAIN_CHECKS = ("refused_share", "classes", "images_per_class")
+COMPARISONS = ("drift", "skew")
+# The data gate's words for a comparison that has nothing to tell.
+NOTHING_TOLD = re.compile(
+    r".*: (none in \d+ properties of the images|nothing to compare with.*|nothing was compared)\."
+)
 SIZES = {"min": "smallest", "median": "median", "max": "largest"}
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's control, format and line characters
 JOINERS = "\u200c\u200d"  # format characters that scripts and emoji are spelt with
@@ -202,12 +208,18 @@ def _images_text(images: Mapping[str, Any]) -> str:
 
 
 def _told_words(checks: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Returns the words of the data gate's checks that passed and still found something."""
+    """Returns the words of the data gate's checks that passed and still have something to tell."""
     return [
         check["words"]
         for check in checks
-        if check["passed"] and check["figure"] and check["name"] not in PLAIN_CHECKS
+        if check["passed"] and check["name"] not in PLAIN_CHECKS and _tells(check)
     ]
+
+
+def _tells(check: Mapping[str, Any]) -> bool:
+    # A comparison tells also what is held against nobody and has no figure, other sizes say.
+    tells_more = check["name"] in COMPARISONS and not NOTHING_TOLD.fullmatch(check["words"])
+    return bool(check["figure"]) or tells_more
 
 
 def _classes_text(classes: Mapping[str, int]) -> str:

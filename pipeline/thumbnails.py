@@ -1,13 +1,19 @@
 """Small JPEG pictures for pages, made from whatever lies in a source, damaged files included.
 
-An image is first judged by its header, so that no bomb is ever unpacked for a picture of it.
+An image is first judged by its header, so that no bomb is ever unpacked for a picture of it, and
+opened only with the readers of the formats that ingestion takes: Pillow's others run programs
+(EPS) or have damaged memory.
 """
 
+import contextlib
 import io
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image, ImageOps
+
+from components.features import SERVED_FORMATS
+from components.image_example_gen import headers
+from components.image_example_gen.reencode import open_image, to_eight_bits, turn_to_decode
 
 SIDE = 224  # pixels of the longer side: sharp at 112 on a screen of double density
 QUALITY = 72  # of 100, JPEG's scale
@@ -32,15 +38,19 @@ class Thumbnail:
 def make_thumbnail(content: bytes, max_pixels: int, side: int = SIDE) -> Thumbnail | None:
     """Returns a small picture of an image as training sees it: turned, alpha on white.
 
-    Of a JPEG that is cut off it shows what is left.
+    Every format is turned by its Exif orientation, PNG too. Of a JPEG that is cut off it shows what
+    is left. Large images are decoded one at a time in a process, as `reencode.turn_to_decode` has
+    it.
 
     Args:
-        content: the file's bytes, of any kind that Pillow reads.
-        max_pixels: images whose header tells more pixels are not opened; at least 1.
+        content: the file's bytes, of any kind.
+        max_pixels: images whose header tells more pixels, those of all frames together, are not
+            opened; at least 1.
         side: pixels of the longer side, at least 1; a smaller image is not enlarged. Default: 224.
 
     Returns:
-        The picture, or None where there is nothing that can be shown.
+        The picture, or None where there is nothing that can be shown or the format is none of
+        `features.FORMATS`.
     """
     picture = _shrink(content, max_pixels, side)
     if picture is None and content.startswith(JPEG_START):
@@ -54,39 +64,31 @@ def make_thumbnail(content: bytes, max_pixels: int, side: int = SIDE) -> Thumbna
 
 
 def _shrink(content: bytes, max_pixels: int, side: int) -> Image.Image | None:
+    kind = headers.sniff_format(content)
+    header = None if kind is None else headers.read_header(content, kind)
+    if kind is None or header is None or header.unsupported or header.pixels > max_pixels:
+        return None
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > max_pixels:
+        with turn_to_decode(header.pixels), open_image(content, kind) as image:
+            if image.width * image.height > header.pixels:
                 return None
             # A JPEG is decoded at the nearest larger eighth, which saves time and memory.
             image.draft(None, (side, side))
-            picture = _to_rgb(image)
-        picture.thumbnail((side, side))
-        # A PNG's orientation is read by few programs, training's decoder not among them.
-        return picture if image.format == "PNG" else ImageOps.exif_transpose(picture)
+            image.load()
+            if kind in SERVED_FORMATS and not header.odd:
+                _forget_other_orientations(image)
+            # Damaged Exif data raise what they like, and then count as none.
+            with contextlib.suppress(Exception):
+                ImageOps.exif_transpose(image, in_place=True)
+            picture = to_eight_bits(image, content, kind).convert("RGB")
+            picture.thumbnail((side, side))
+        return picture
     # Pillow's plugins raise whatever a damaged file leads them to.
     except Exception:
         return None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Returns the first frame as RGB: deep grey scaled to 8 bits, alpha composed on white."""
-    exif = image.info.get("exif")
-    if image.mode.startswith(("I", "F")):
-        picture = Image.fromarray(_to_8_bits(np.asarray(image, np.float64))).convert("RGB")
-    elif image.has_transparency_data:
-        layer = image.convert("RGBA")
-        picture = Image.new("RGB", layer.size, "white")
-        picture.paste(layer, mask=layer.getchannel("A"))
-    else:
-        picture = image.convert("RGB")
-    if exif:
-        picture.info["exif"] = exif
-    return picture
-
-
-def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Scales by 1/256 where a value is beyond 255 and by 255 where all are within 0 and 1."""
-    highest = values.max(initial=0)
-    scale = 1 / 256 if highest > 255 else 255.0 if highest <= 1 else 1.0
-    return np.clip(values * scale, 0, 255).astype(np.uint8)
+def _forget_other_orientations(image: Image.Image) -> None:
+    """Leaves the orientation of the Exif data, the only one that training's decoder follows."""
+    for name in ("xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
+        image.info.pop(name, None)

@@ -134,3 +134,8 @@ def test_schemas_and_the_folders_that_only_hold_data_are_no_packages():
 
 def test_tests_are_no_package():
     assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def test_no_document_has_a_gap_that_was_to_be_filled():
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    assert [path.name for path in documents if "@@" in path.read_text(encoding="utf-8")] == []

@@ -1,7 +1,6 @@
 """Runs the data gate: reads counts, anomalies and statistics, and writes the verdict."""
 
 import os
-from datetime import datetime, timezone
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
@@ -14,11 +13,12 @@ from tfx.types.artifact import Artifact
 from tfx.utils import io_utils
 
 from components.data_validation import measures
-from components.data_validation.comparison import (
-    Comparison,
-    compare_runs,
-    compare_splits,
-    is_comparable,
+from components.data_validation.comparison import Comparison
+from components.data_validation.findings import (
+    NO_BASELINE,
+    describe_anomalies,
+    find_drift,
+    find_skew,
 )
 from components.data_validation.gate import (
     GATED_SPLITS,
@@ -27,24 +27,15 @@ from components.data_validation.gate import (
     GateLimits,
     judge,
 )
-from components.features import TRAIN, VALIDATION
+from components.data_validation.lineage import BASELINE_STATISTICS, DRIFT, STATISTICS
 from components.image_example_gen.quarantine import COUNTS_FILE, Counts
 
 QUARANTINE = "quarantine"
 ANOMALIES = "anomalies"
-STATISTICS = "statistics"
 SCHEMA = "schema"
-BASELINE_STATISTICS = "baseline_statistics"
 MAX_REFUSED = "max_refused"
 LEAKAGE = "leakage"
-DRIFT = "drift"
 CODE_SHA256 = "code_sha256"
-
-# True of a first run, and still so when its verdict is taken from the cache.
-NO_BASELINE = Comparison(
-    "",
-    told=("nothing to compare with, as no model is served or it was trained on these very images",),
-)
 
 
 class Executor(base_executor.BaseExecutor):
@@ -65,7 +56,7 @@ class Executor(base_executor.BaseExecutor):
             exec_properties: `max_refused`, `leakage` and `drift`.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        statistics = artifact_utils.get_single_instance(input_dict[STATISTICS])
+        splits = read_statistics(artifact_utils.get_single_instance(input_dict[STATISTICS]))
         schema = io_utils.SchemaReader().read(
             io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(input_dict[SCHEMA]))
         )
@@ -74,8 +65,8 @@ class Executor(base_executor.BaseExecutor):
             read_counts(artifact_utils.get_single_instance(input_dict[QUARANTINE])),
             GateLimits(*(exec_properties[name] for name in (MAX_REFUSED, LEAKAGE, DRIFT))),
             read_anomalies(artifact_utils.get_single_instance(input_dict[ANOMALIES])),
-            drift=find_drift(statistics, baseline[0], schema) if baseline else NO_BASELINE,
-            skew=find_skew(statistics, schema),
+            drift=_compare(splits, baseline[0], schema) if baseline else NO_BASELINE,
+            skew=find_skew(splits, schema),
         )
         artifact = artifact_utils.get_single_instance(output_dict[VERDICT])
         with fileio.open(os.path.join(artifact.uri, VERDICT_FILE), "w") as file:
@@ -83,42 +74,11 @@ class Executor(base_executor.BaseExecutor):
         artifact.set_int_custom_property("passed", int(verdict.passed))
 
 
-def find_drift(statistics: Artifact, baseline: Artifact, schema: schema_pb2.Schema) -> Comparison:
-    """Compares the train split's distributions and all gated splits' values with a baseline.
-
-    Args:
-        statistics: this run's `standard_artifacts.ExampleStatistics`.
-        baseline: those of the run whose model is served.
-        schema: with drift comparators.
-    """
-    now, before = read_statistics(statistics), read_statistics(baseline)
-    summaries, earlier = (
-        {split: measures.summarise(one) for split, one in splits.items()}
-        for splits in (now, before)
-    )
-    measurements = (
-        measures.measure_drift(now[TRAIN], before[TRAIN], schema)
-        if is_comparable(summaries[TRAIN].images, earlier[TRAIN].images)
-        else []
-    )
-    return compare_runs(summaries, earlier, measurements, TRAIN, time_of(baseline))
-
-
-def find_skew(statistics: Artifact, schema: schema_pb2.Schema) -> Comparison:
-    """Compares the validation split's distributions with the train split's.
-
-    Args:
-        statistics: this run's `standard_artifacts.ExampleStatistics`.
-        schema: with skew comparators.
-    """
-    splits = read_statistics(statistics)
-    validation, train = (measures.summarise(splits[name]) for name in (VALIDATION, TRAIN))
-    measurements = (
-        measures.measure_skew(splits[VALIDATION], splits[TRAIN], schema)
-        if is_comparable(validation.images, train.images)
-        else []
-    )
-    return compare_splits(validation, train, measurements, (VALIDATION, TRAIN))
+def _compare(
+    splits: dict[str, measures.Statistics], baseline: Artifact, schema: schema_pb2.Schema
+) -> Comparison:
+    made = baseline.mlmd_artifact.create_time_since_epoch
+    return find_drift(splits, read_statistics(baseline), schema, made)
 
 
 def read_statistics(artifact: Artifact) -> dict[str, measures.Statistics]:
@@ -130,13 +90,6 @@ def read_statistics(artifact: Artifact) -> dict[str, measures.Statistics]:
         else measures.Statistics()
         for split in GATED_SPLITS
     }
-
-
-def time_of(artifact: Artifact) -> str:
-    """Returns when an artifact was made, in UTC; the ids of runs begin with their time too."""
-    milliseconds = artifact.mlmd_artifact.create_time_since_epoch
-    made = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
-    return made.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def read_counts(quarantine: Artifact) -> Counts:
@@ -157,13 +110,3 @@ def read_anomalies(artifact: Artifact) -> dict[str, list[str]]:
         with fileio.open(os.path.join(folder, DEFAULT_FILE_NAME), "rb") as file:
             found[split] = describe_anomalies(anomalies_pb2.Anomalies.FromString(file.read()))
     return found
-
-
-def describe_anomalies(anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """Returns a sentence for every anomaly: of the data set first, then of features by name."""
-    sentences = []
-    if anomalies.HasField("dataset_anomaly_info"):
-        sentences.append(f"the data set: {anomalies.dataset_anomaly_info.description}")
-    for feature in sorted(anomalies.anomaly_info):
-        sentences.append(f"feature '{feature}': {anomalies.anomaly_info[feature].description}")
-    return sentences

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from components.data_validation.comparison import Comparison
 from components.errors import InputError
 from components.features import TRAIN, VALIDATION
-from components.image_example_gen.quarantine import LEAK, REASONS, Counts
+from components.image_example_gen.quarantine import LABEL_CONFLICT, LEAK, REASONS, Counts
 
 VERDICT = "verdict"  # output of the stage
 VERDICT_FILE = "verdict.json"
@@ -162,6 +162,8 @@ def _check_refused(counts: Counts, limit: float) -> Check:
         words = words.rstrip(".") + (
             ". Mend or remove the files that the quarantine names, or raise data.max_refused"
         )
+        if {LEAK, LABEL_CONFLICT} & set(reasons):
+            words += "; data.leakage: report keeps pictures that are only nearly the same"
     return Check("refused_share", share, limit, passed, words + ".")
 
 
@@ -247,17 +249,22 @@ def _check_groups(counts: Counts, leakage: str) -> Check:
 
 def _check_leaks(counts: Counts, leakage: str) -> Check:
     passed = leakage != FAIL or not counts.leaks
-    words = f"{counts.leaks:,} pairs of nearly the same picture lie in different splits"
+    pairs = "1 pair" if counts.leaks == 1 else f"{counts.leaks:,} pairs"
+    words = f"Nearly the same picture in different splits: {pairs}"
     if leakage == FAIL:
-        words += " (none may)"
+        words += " (none may be)"
     elif leakage == REPORT:
         words += " (told, as data.leakage is report)"
     elif counts.leaks:
-        words += f"; {counts.reasons.get(LEAK, 0):,} training copies were removed"
+        refused = [(reason, counts.reasons.get(reason, 0)) for reason in (LEAK, LABEL_CONFLICT)]
+        words += f"; refused: {', '.join(f'{n:,} {reason}' for reason, n in refused if n)}"
+    of_classes = counts.twins - counts.leaks
+    if of_classes:
+        words += f". Of two classes in one split: {of_classes:,}"
     if not passed:
         words += (
             ". graft check names them. Remove one copy of each, or set data.leakage to remove, "
-            "which drops the training copies"
+            "which drops the copies in the earlier split"
         )
     return Check("leaks", counts.leaks, 0 if leakage == FAIL else None, passed, words + ".")
 

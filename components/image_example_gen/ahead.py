@@ -4,16 +4,16 @@ Reading waits for the disk or the network and decoding leaves Python's lock, so 
 although Beam's local runner has but one.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from components.image_example_gen.sources import THREADS
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-THREADS = min(8, 2 * (os.cpu_count() or 1))
 MAX_BYTES_AHEAD = 256 << 20
 
 

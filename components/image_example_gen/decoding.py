@@ -23,13 +23,15 @@ def decode_with_tensorflow(content: bytes) -> np.ndarray:
 
     Raises:
         DecodeError: if TensorFlow refuses the content.
+        tf.errors.OpError: if it fails for another reason, as without memory; that says nothing
+            about the content, which must not be remembered as damaged.
     """
     # TensorFlow takes seconds to import; whoever only lists a folder must not pay for it.
     import tensorflow as tf
 
     try:
         return _decoder()(content).numpy()
-    except tf.errors.OpError as error:
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
         raise DecodeError(_shorten(error.message)) from error
 
 

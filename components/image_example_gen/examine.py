@@ -67,13 +67,14 @@ class Limits:
                 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Properties:
     """What an accepted image is like.
 
     Attributes:
         format: a name of `features.FORMATS`, by content as found.
         encoding: a name of `features.SERVED_FORMATS`: the format of what is kept and served.
+        reencoded: whether what is kept and served is a PNG made of the content.
         width: pixels, as decoded: turned by the Exif orientation.
         height: pixels, likewise.
         channels: as stored in the file, 1 to 4; 3 for a palette.
@@ -84,11 +85,12 @@ class Properties:
         entropy: of the histogram of luma, bits in [0, 8].
         sha256: digest of the content as found, 64 hexadecimal digits.
         hash: perceptual hash of 64 bits, see `perceptual.describe`.
-        thumbnail: the small picture that `perceptual.describe` gives.
+        thumbnail: the small picture that `perceptual.describe` gives, and its tint.
     """
 
     format: str
     encoding: str
+    reencoded: bool
     width: int
     height: int
     channels: int
@@ -147,7 +149,8 @@ def examine(content: bytes, limits: Limits, decode: Decode) -> Properties | Faul
         with turn_to_decode(header.pixels):
             served, encoding = to_served(content, kind)
             pixels = decode(served)
-            return _describe(content, kind, encoding, header.channels, pixels)
+            reencoded = served != content
+            return _describe(content, kind, encoding, reencoded, header.channels, pixels)
     except ReencodeError as error:
         return error.fault
     except DecodeError as error:
@@ -171,8 +174,7 @@ def read_luma(pixels: np.ndarray) -> np.ndarray:
     Returns:
         float32 [height, width] in [0, 1].
     """
-    step = -(-max(pixels.shape[:2]) // MEASURED_SIZE)
-    return pixels[::step, ::step].astype(np.float32) @ (LUMA / 255)
+    return _thin(pixels).astype(np.float32) @ (LUMA / 255)
 
 
 def measure(luma: np.ndarray) -> Measures:
@@ -202,15 +204,22 @@ def measure(luma: np.ndarray) -> Measures:
     )
 
 
+def _thin(pixels: np.ndarray) -> np.ndarray:
+    step = -(-max(pixels.shape[:2]) // MEASURED_SIZE)
+    return pixels[::step, ::step]
+
+
 def _describe(
-    content: bytes, kind: str, encoding: str, channels: int, pixels: np.ndarray
+    content: bytes, kind: str, encoding: str, reencoded: bool, channels: int, pixels: np.ndarray
 ) -> Properties:
     luma = read_luma(pixels)
     measures = measure(luma)
     hash_, thumbnail = perceptual.describe(luma)
+    thumbnail += perceptual.describe_tint(_thin(pixels))
     return Properties(
         format=kind,
         encoding=encoding,
+        reencoded=reencoded,
         width=pixels.shape[1],
         height=pixels.shape[0],
         channels=channels,

@@ -25,6 +25,7 @@ def to_example(
         features.PATH: path_text(candidate.path).encode(),
         features.FORMAT: properties.format.encode(),
         features.ENCODING: properties.encoding.encode(),
+        features.REENCODED: int(properties.reencoded),
         features.WIDTH: properties.width,
         features.HEIGHT: properties.height,
         features.ASPECT: properties.aspect,

@@ -9,6 +9,7 @@ RFC 9649 (WebP), TIFF 6.0 and BigTIFF, ISO/IEC 23008-12 (HEIF, AVIF).
 """
 
 import io
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -33,10 +34,16 @@ JPEG_HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progr
 JPEG_LS_FRAME = 0xF7
 JPEG_APP14, JPEG_SCAN = 0xEE, 0xDA
 JPEG_END = b"\xff\xd9"
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")  # passes over stray and fill bytes
+# A hostile file holds millions of empty parts. The first is the limit of Transform's graph for the
+# segments of a JPEG; a long animation and a PNG in small chunks have more parts than that.
+MAX_SEGMENTS = 1_000
+MAX_PARTS = 100_000
 AVIF_BRANDS = frozenset({b"avif", b"avis"})  # ISO/IEC 23008-12 file types
 HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"}
 )
+ALPHA_NAMES = (b"auxiliary:alpha", b"hevc:2015:auxid:1\0")  # of an auxiliary picture's type
 # Formats that are named and not taken, by how their content starts.
 OTHER_SIGNATURES = {
     b"\xff\x0a": "JPEG XL",
@@ -141,47 +148,54 @@ def read_header(content: bytes, kind: str) -> Header | None:
 
 def is_truncated(content: bytes, kind: str) -> bool:
     """Returns whether the content stops before the end that its structures announce."""
-    return END_CHECKS[kind](content)
+    try:
+        return END_CHECKS[kind](content)
+    except ValueError:  # structures that no writer makes are damage
+        return False
 
 
 def _read_jpeg(content: bytes) -> Header | None:
-    segments = list(_jpeg_segments(content))
-    frame = next(((marker, start) for marker, start in segments if marker in JPEG_FRAMES), None)
+    frame, is_marked = None, False
+    for marker, start in _jpeg_segments(content):
+        if frame is None and marker in JPEG_FRAMES:
+            frame = marker, *struct.unpack_from(">BHHB", content, start + 2)
+        is_marked |= marker == JPEG_APP14 and content[start + 2 : start + 7] == b"Adobe"
     if frame is None:
         return None
-    marker, start = frame
-    precision, height, width, channels = struct.unpack_from(">BHHB", content, start + 2)
+    marker, precision, height, width, channels = frame
     unsupported = ""
     if marker == JPEG_LS_FRAME:
         unsupported = "a JPEG-LS"
     elif precision != 8:
         unsupported = f"a JPEG of {precision} bits a sample"
     # Without Adobe's mark TensorFlow takes CMYK as it stands, Pillow and browsers as inverted.
-    is_bare_cmyk = channels == 4 and not any(
-        marker == JPEG_APP14 and content[start + 2 : start + 7] == b"Adobe"
-        for marker, start in segments
-    )
+    is_bare_cmyk = channels == 4 and not is_marked
     odd = is_bare_cmyk or marker not in JPEG_HUFFMAN_FRAMES or channels == 2
     return Header(width, height, channels, width * height, odd, unsupported)
 
 
 def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
-    """Yields (marker, position of its length) up to the first scan, if they are all there."""
+    """Yields (marker, position of its length) up to the first scan, if they are all there.
+
+    Raises:
+        ValueError: there are more than `MAX_SEGMENTS`, or one is shorter than its own length.
+    """
     position = 2
-    while position + 4 <= len(content):
-        marker = content[position + 1]
-        if content[position] != 0xFF or marker in (0x00, 0xFF):  # stray or fill bytes
-            position = content.find(b"\xff", position + 1)
-            if position < 0:
-                return
-            continue
+    for _ in range(MAX_SEGMENTS):
+        found = JPEG_MARKER.search(content, position)
+        if found is None or found.start() + 4 > len(content):
+            return
+        marker, position = content[found.end() - 1], found.end()
         if marker == 0x01 or 0xD0 <= marker <= 0xD9:  # markers without a length
-            position += 2
             continue
-        yield marker, position + 2
+        length = int.from_bytes(content[position : position + 2], "big")
+        if length < 2:
+            raise ValueError(f"Expected a segment of 2 bytes. Received: length={length}.")
+        yield marker, position
         if marker == JPEG_SCAN:
             return
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+        position += length
+    raise ValueError(f"Expected at most {MAX_SEGMENTS} segments before the first scan.")
 
 
 def _ends_early_jpeg(content: bytes) -> bool:
@@ -204,62 +218,71 @@ def _has_late_exif(content: bytes) -> bool:
     """Returns whether Exif data follow the pixels, where Transform's graph does not look."""
     if content.rfind(b"eXIf") < 0:
         return False
-    names = [name for name, _ in _png_chunks(content)]
-    return b"IDAT" in names and b"eXIf" in names[names.index(b"IDAT") :]
+    has_pixels = False
+    for name in _png_chunks(content):
+        if has_pixels and name == b"eXIf":
+            return True
+        has_pixels |= name == b"IDAT"
+    return False
 
 
-def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yields (name, position) of every complete chunk."""
+def _png_chunks(content: bytes) -> Iterator[bytes]:
+    """Yields the name of every complete chunk.
+
+    Raises:
+        ValueError: there are more than `MAX_PARTS`.
+    """
     position = len(PNG_SIGNATURE)
-    while position + 12 <= len(content):
+    for _ in range(MAX_PARTS):
         length = int.from_bytes(content[position : position + 4], "big")
         if position + 12 + length > len(content):
             return
-        yield content[position + 4 : position + 8], position
+        yield content[position + 4 : position + 8]
         position += 12 + length
+    raise ValueError(f"Expected at most {MAX_PARTS} chunks.")
 
 
 def _ends_early_png(content: bytes) -> bool:
-    return not any(name == b"IEND" for name, _ in _png_chunks(content))
+    return b"IEND" not in _png_chunks(content)
 
 
 def _read_gif(content: bytes) -> Header | None:
     screen = struct.unpack_from("<HH", content, 6)
-    blocks = list(_gif_blocks(content))
-    frames = [
-        struct.unpack_from("<HHHHB", content, at + 1) for block, at in blocks if block == b","
-    ]
-    if not frames:
-        return None
-    left, top, width, height, flags = frames[0]
-    has_colors = (content[10] | flags) & 0x80
-    covers = (left, top, width, height) == (0, 0, *screen)
-    # TensorFlow drops transparency, paints black what the first frame leaves out, and refuses an
-    # extension without data.
-    odd = not has_colors or not covers or _is_transparent_gif(content, blocks)
-    odd |= any(block == b"!" and content[at + 2] == 0 for block, at in blocks)
-    # It sizes the result by the largest frame and holds every frame while it decodes.
-    width = max(screen[0], *(frame[0] + frame[2] for frame in frames))
-    height = max(screen[1], *(frame[1] + frame[3] for frame in frames))
-    pixels = max(width * height, sum(frame[2] * frame[3] for frame in frames))
-    return Header(width, height, 3, pixels, odd)
-
-
-def _is_transparent_gif(content: bytes, blocks: list[tuple[bytes, int]]) -> bool:
-    for block, at in blocks:
+    first, odd = None, False
+    width, height, pixels = *screen, 0
+    for block, at in _gif_blocks(content):
         if block == b",":
-            return False
-        if content[at : at + 3] == b"!\xf9\x04" and content[at + 3] & 1:
-            return True
-    return False
+            frame = struct.unpack_from("<HHHH", content, at + 1)
+            first = first or (*frame, content[at + 9])
+            # TensorFlow sizes the result by the largest frame and holds every one of them.
+            width, height = max(width, frame[0] + frame[2]), max(height, frame[1] + frame[3])
+            pixels += frame[2] * frame[3]
+        elif block == b"!":
+            # It drops transparency, and refuses an extension without data.
+            odd |= first is None and _makes_transparent(content, at)
+            odd |= content[at + 2] == 0
+    if first is None:
+        return None
+    has_colors = (content[10] | first[4]) & 0x80
+    # It paints black what the first frame leaves out.
+    odd |= not has_colors or first[:4] != (0, 0, *screen)
+    return Header(width, height, 3, max(width * height, pixels), odd)
+
+
+def _makes_transparent(content: bytes, at: int) -> bool:
+    return content[at : at + 3] == b"!\xf9\x04" and bool(content[at + 3] & 1)
 
 
 def _gif_blocks(content: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yields (b"," for a frame, b"!" for an extension or b";" for the end, position)."""
+    """Yields (b"," for a frame, b"!" for an extension or b";" for the end, position).
+
+    Raises:
+        ValueError: there are more than `MAX_PARTS`.
+    """
     if len(content) < 13:
         return
     position = 13 + _color_table_size(content[10])
-    while position < len(content):
+    for _ in range(MAX_PARTS):
         block = content[position : position + 1]
         if block == b";":
             yield block, position
@@ -275,6 +298,7 @@ def _gif_blocks(content: bytes) -> Iterator[tuple[bytes, int]]:
         while position < len(content) and content[position]:
             position += 1 + content[position]
         position += 1
+    raise ValueError(f"Expected at most {MAX_PARTS} blocks.")
 
 
 def _color_table_size(flags: int) -> int:
@@ -338,10 +362,11 @@ def _read_bmp(content: bytes) -> Header:
 
 def _is_grey_palette(content: bytes, bitmap: _Bitmap) -> bool:
     start, width = BMP_FILE_HEADER + bitmap.size, 3 if bitmap.size == BMP_CORE_HEADER else 4
-    palette = content[start : min(start + width * (bitmap.colors or 256), bitmap.offset)]
+    colors = min(bitmap.colors or 256, 256)
+    palette = content[start : min(start + width * colors, bitmap.offset)]
     return all(
         palette[width * index : width * index + 3] == bytes([index] * 3)
-        for index in range(min(len(palette) // width, 256))
+        for index in range(len(palette) // width)
     )
 
 
@@ -386,24 +411,43 @@ def _read_tiff(content: bytes) -> Header:
 
 def _read_boxes(content: bytes) -> Header | None:
     """Reads the largest of the sizes that an AVIF or HEIF states; its tiles have some too."""
-    boxes = _boxes(content)
-    meta = next((content[start:end] for name, start, end in boxes if name == b"meta"), b"")
-    sizes = []
-    at = meta.find(b"ispe")
-    while at >= 0:
-        sizes.append(struct.unpack_from(">II", meta, at + 8))
-        at = meta.find(b"ispe", at + 4)
-    if not sizes:
+    spans = ((start, end) for name, start, end in _boxes(content) if name == b"meta")
+    start, end = next(spans, (0, 0))
+    sizes = _sizes(content, start, min(end, len(content)))
+    largest = max(sizes, key=lambda size: size[0] * size[1], default=None)
+    if largest is None:
         return None
-    width, height = max(sizes, key=lambda size: size[0] * size[1])
-    has_alpha = b"auxiliary:alpha" in meta or b"hevc:2015:auxid:1\0" in meta
+    width, height = largest
+    has_alpha = any(content.find(name, start, end) >= 0 for name in ALPHA_NAMES)
     return Header(width, height, 4 if has_alpha else 3, width * height)
 
 
+def _sizes(content: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yields the width and height of every size between two positions.
+
+    Raises:
+        struct.error: the last one is not all there.
+        ValueError: there are more than `MAX_PARTS`.
+    """
+    at = content.find(b"ispe", start, end)
+    for _ in range(MAX_PARTS):
+        if at < 0:
+            return
+        yield struct.unpack(">II", content[at + 8 : min(at + 16, end)])
+        at = content.find(b"ispe", at + 4, end)
+    raise ValueError(f"Expected at most {MAX_PARTS} sizes.")
+
+
 def _boxes(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yields (name, start, end) of the outermost boxes; the end may lie behind the content's."""
+    """Yields (name, start, end) of the outermost boxes; the end may lie behind the content's.
+
+    Raises:
+        ValueError: there are more than `MAX_SEGMENTS`.
+    """
     position = 0
-    while position + 8 <= len(content):
+    for _ in range(MAX_SEGMENTS):
+        if position + 8 > len(content):
+            return
         (length,) = struct.unpack_from(">I", content, position)
         if length == 1 and position + 16 <= len(content):
             (length,) = struct.unpack_from(">Q", content, position + 8)
@@ -412,11 +456,14 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         yield content[position + 4 : position + 8], position, end
         position = end
+    raise ValueError(f"Expected at most {MAX_SEGMENTS} boxes.")
 
 
 def _ends_early_boxes(content: bytes) -> bool:
-    boxes = list(_boxes(content))
-    return not any(name == b"meta" for name, _, _ in boxes) or boxes[-1][2] > len(content)
+    has_meta, last = False, 0
+    for name, _, end in _boxes(content):
+        has_meta, last = has_meta or name == b"meta", end
+    return not has_meta or last > len(content)
 
 
 READERS: dict[str, Callable[[bytes], Header | None]] = {

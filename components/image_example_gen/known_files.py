@@ -14,6 +14,7 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict, replace
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,7 @@ from components.image_example_gen.listing import MAX_BYTES, Candidate, Listing
 from components.image_example_gen.outcomes import Examined
 from components.image_example_gen.quarantine import SYSTEM_FILE, Fault
 from components.image_example_gen.sources import read_place
+from components.image_example_gen.sources.storage import SETTLED_SECONDS
 
 FILE = "known_files_1.sqlite"  # the number is that of the tables' layout
 TABLES = """
@@ -42,9 +44,6 @@ CODE_DIGITS = 16  # of the digest; enough to tell versions apart
 DECODERS = ("numpy", "pillow", "pillow-heif")
 ABSENT = "absent"
 
-# A file that is written twice within a tick of its file system's clock has one stamp both times;
-# two seconds is the coarsest tick there is (FAT).
-SETTLED_SECONDS = 2.0
 DIGEST = re.compile("[0-9a-f]{64}")
 LOCK_SECONDS = 30.0
 AT_ONCE = 500  # SQLite takes 999 values in a statement at least
@@ -69,6 +68,7 @@ class KnownFiles:
         usable = str(folder) != "" and "://" not in str(folder)
         self._file = Path(folder) / FILE if usable else None
         self._code = examination_digest()[:CODE_DIGITS]
+        self._is_tidy = False
 
     def digests(self, candidates: Sequence[Candidate]) -> dict[str, str]:
         """Returns the SHA-256 of contents that are known without reading them, by path.
@@ -81,6 +81,13 @@ class KnownFiles:
         found: dict[str, str] = {}
         self._use(lambda connection: found.update(_select_digests(connection, stamped)))
         return given | found
+
+    def touched(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Returns the files whose stamp is another than when their content was read."""
+        stamped = [one for one in candidates if _is_stamped(one)]
+        found: list[Candidate] = []
+        self._use(lambda connection: found.extend(_select_touched(connection, stamped)))
+        return found
 
     def examined(self, digests: Iterable[str], limits: Limits) -> dict[str, Properties | Fault]:
         """Returns the verdicts on contents that were examined before, by SHA-256.
@@ -124,8 +131,11 @@ class KnownFiles:
         limits: Limits,
         since: float,
     ) -> None:
-        # What other code found is of no more use, and would pile up with every version.
-        connection.execute("DELETE FROM verdicts WHERE basis NOT LIKE ?", (f"{self._code}:%",))
+        # What other code found is of no more use, and would pile up with every version; looking
+        # for it passes over the whole table, which is done once.
+        if not self._is_tidy:
+            connection.execute("DELETE FROM verdicts WHERE basis NOT LIKE ?", (f"{self._code}:%",))
+            self._is_tidy = True
         basis = self._basis(limits)
         for some in _in_chunks(examined):
             read = [(one, one.sha256) for one in some if one.sha256 is not None]
@@ -170,6 +180,11 @@ def recall(
         The known ones as `Examined`, and the others, each in the order of the listing.
     """
     digests = known.digests(listing.candidates)
+    touched = replace(listing, candidates=tuple(known.touched(listing.candidates)))
+    if touched.candidates:
+        # Reading costs little beside decoding, which only a new content needs.
+        read = digest_files(touched, known)
+        digests |= {path: sha256 for path, sha256 in read.items() if sha256 is not None}
     verdicts = known.examined(digests.values(), limits)
     recalled, unknown = [], []
     for candidate in listing.candidates:
@@ -252,9 +267,9 @@ def examination_digest() -> str:
 def verdict_to_json(verdict: Properties | Fault) -> str:
     """Returns a verdict as one line of ASCII JSON."""
     if isinstance(verdict, Fault):
-        return json.dumps({"fault": vars(verdict)})
+        return json.dumps({"fault": asdict(verdict)})
     return json.dumps(
-        {"properties": vars(verdict) | {"thumbnail": b64encode(verdict.thumbnail).decode()}}
+        {"properties": asdict(verdict) | {"thumbnail": b64encode(verdict.thumbnail).decode()}}
     )
 
 
@@ -300,15 +315,31 @@ def _place_key(candidate: Candidate) -> bytes:
 def _select_digests(
     connection: sqlite3.Connection, candidates: Sequence[Candidate]
 ) -> Iterator[tuple[str, str]]:
+    for one, stamp, sha256 in _select_stamps(connection, candidates):
+        if stamp == one.stamp and DIGEST.fullmatch(sha256):
+            yield one.path, sha256
+
+
+def _select_touched(
+    connection: sqlite3.Connection, candidates: Sequence[Candidate]
+) -> Iterator[Candidate]:
+    for one, stamp, _ in _select_stamps(connection, candidates):
+        if stamp != one.stamp:
+            yield one
+
+
+def _select_stamps(
+    connection: sqlite3.Connection, candidates: Sequence[Candidate]
+) -> Iterator[tuple[Candidate, str, str]]:
+    """Yields the candidates whose place is known, with the stamp and digest kept of it."""
     for some in _in_chunks(candidates):
         by_key = {_place_key(one): one for one in some}
         marks = ", ".join("?" * len(by_key))
         query = f"SELECT place, stamp, sha256 FROM digests WHERE place IN ({marks})"
         known = {place: (stamp, sha) for place, stamp, sha in connection.execute(query, [*by_key])}
         for one in some:
-            stamp, sha256 = known.get(_place_key(one), ("", ""))
-            if stamp == one.stamp and DIGEST.fullmatch(sha256):
-                yield one.path, sha256
+            if _place_key(one) in known:
+                yield (one, *known[_place_key(one)])
 
 
 def _select_verdicts(

@@ -1,6 +1,7 @@
 """What a source holds before any image is opened: one record a file, and what was refused at once.
 
-Every kind of source ends in this one form, so that nothing after it knows what kind it was.
+Every kind of source ends in this one form, so that nothing after it knows what kind it was. What
+there is one of for every file has slots: its pickles, which Beam keeps, then hold no field names.
 """
 
 import json
@@ -53,7 +54,7 @@ class SourceSettings:
         return cls(**values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where the bytes of an image are.
 
@@ -68,7 +69,7 @@ class Place:
     length: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A file, member or record that may be an image.
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from components.features import SPLITS
-from components.image_example_gen.perceptual import BITS, SIDE
+from components.image_example_gen.perceptual import BITS, SIDE, TINT_BYTES
 from components.image_example_gen.quarantine import LABEL_CONFLICT, LEAK, Fault, path_text
 
 MAX_DISTANCE = 8  # bits; with 9 bands of 7 or 8 bits, 128 buckets a band
@@ -26,25 +26,32 @@ MAX_RESIDUAL = 0.06
 # The same, of the share of fine detail: two digits of one shape leave as little as a cropped photo
 # does, but of a photo's detail a copy leaves next to nothing.
 MAX_DETAIL_RESIDUAL = 0.3
+# Of two classes, whose pictures may differ by little (ripe and unripe, whole and scratched), only
+# what is hardly more than encoded anew is taken for one picture.
+MAX_RESIDUAL_OF_CLASSES = 0.02
+MAX_TINT_DISTANCE = 8.0  # mean difference of a cell's colour, levels of 255
+MIN_TINT = 2.0  # mean distance from grey: below it a picture has no colour to differ in
 NOISE = 0.002  # the residual that rounding and JPEG leave in any copy
 DETAIL_FREQUENCY = 10  # frequencies from here on, both directions together, are detail
 MIN_DEVIATION = 2.0  # grey levels: below it a small picture has no structure to tell it by
 # Of the pictures that share a band with one, those nearest are verified; crowds stay affordable.
 MOST_CANDIDATES = 4
+CROWD = 4096  # hashes of one band that a hash is compared with, on either side in their order
 BLOCK = 1 << 20  # distances computed at once
 PAIRS_AT_ONCE = 4096  # verified at once
 EARLIER = {split: rank for rank, split in enumerate(SPLITS)}
 POPULATION = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """A picture as it is compared with others.
 
     Attributes:
         sha256: digest of its content, unique among the items compared.
         hash: 64-bit perceptual hash.
-        thumbnail: small picture, `SIDE` * `SIDE` bytes; empty once compared.
+        thumbnail: small picture, `SIDE` * `SIDE` bytes, and its tint, `TINT_BYTES` bytes or none;
+            empty once compared.
         path: relative to the source.
         label: its class.
         split: its split.
@@ -58,7 +65,7 @@ class Item:
     split: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Twin:
     """Two nearly equal pictures in different splits or of different classes.
 
@@ -73,7 +80,7 @@ class Twin:
     distance: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Key:
     """What is compared of an item within a band: small enough to shuffle for every band.
 
@@ -93,7 +100,7 @@ class Key:
 def find_twins(items: Iterable[Item]) -> list[Twin]:
     """Finds the nearly equal pictures in memory; `near_duplicates_beam` does the same in Beam.
 
-    Every picture that has one gets its nearest twin in another split and its nearest of another
+    Every picture that has one gets its nearest twin in every other split and its nearest of another
     class; pictures of one split and one class are not looked for.
 
     Args:
@@ -114,7 +121,7 @@ def find_twins(items: Iterable[Item]) -> list[Twin]:
 
 def has_structure(item: Item) -> bool:
     """Says whether a picture has enough contrast to be told by it; a blank page has none."""
-    return float(np.frombuffer(item.thumbnail, np.uint8).std()) >= MIN_DEVIATION
+    return float(np.frombuffer(item.thumbnail, np.uint8, SIDE * SIDE).std()) >= MIN_DEVIATION
 
 
 def key_of(item: Item) -> Key:
@@ -131,32 +138,51 @@ def band_keys(hash_: int) -> list[tuple[int, int]]:
     ]
 
 
-def find_candidates(keys: Sequence[Key]) -> Iterator[tuple[str, str]]:
+def find_candidates(keys: Iterable[Key]) -> Iterator[tuple[str, str]]:
     """Yields the pairs of one bucket that are worth verifying.
+
+    Pictures of one hash, split and class are compared as one, and in a crowd of more than `CROWD`
+    hashes each only with as many that follow and precede it in order, so that a bucket of any size
+    stays affordable.
 
     Args:
         keys: all that share a band.
 
     Yields:
-        (sha256, sha256), the smaller first: for each picture the nearest `MOST_CANDIDATES` of
-        another split and as many of another class, at most `MAX_DISTANCE` apart.
+        (sha256, sha256), the smaller first: for each picture the nearest `MOST_CANDIDATES` of every
+        other split and as many of other classes, at most `MAX_DISTANCE` apart.
     """
-    keys = sorted(keys, key=lambda key: key.sha256)
-    labels = {label: number for number, label in enumerate(sorted({key.label for key in keys}))}
-    hashes = np.array([key.hash for key in keys], np.uint64)
-    splits = np.array([key.split for key in keys])
-    classes = np.array([labels[key.label] for key in keys])
-    if len(labels) == 1 and (splits == splits[0]).all():
+    members: defaultdict[tuple[int, int, str], list[str]] = defaultdict(list)
+    for key in keys:
+        members[key.hash, key.split, key.label].append(key.sha256)
+    if len({kind[1:] for kind in members}) < 2:
         return
-    rows = max(1, BLOCK // len(keys))
-    for start in range(0, len(keys), rows):
+    groups = sorted(members)
+    firsts = [sorted(members[group])[:MOST_CANDIDATES] for group in groups]
+    for row, columns in _pair_groups(groups):
+        others = [sha256 for column in columns for sha256 in firsts[column]][:MOST_CANDIDATES]
+        for one in members[groups[row]]:
+            for other in others:
+                yield min(one, other), max(one, other)
+
+
+def _pair_groups(groups: Sequence[tuple[int, int, str]]) -> Iterator[tuple[int, list[int]]]:
+    """Yields each group with the nearest of every other split, and with those of other classes."""
+    numbers = {label: number for number, label in enumerate({label for _, _, label in groups})}
+    hashes = np.array([hash_ for hash_, _, _ in groups], np.uint64)
+    splits = np.array([split for _, split, _ in groups])
+    classes = np.array([numbers[label] for _, _, label in groups])
+    rows = max(1, BLOCK // min(len(groups), 2 * CROWD))
+    for start in range(0, len(groups), rows):
         block = slice(start, start + rows)
-        near = distances(hashes[block, None], hashes[None, :])
-        for other in (splits, classes):
-            differs = other[block, None] != other[None, :]
-            for row, column in _nearest(np.where(differs, near, BITS)):
-                one, another = keys[start + row].sha256, keys[column].sha256
-                yield min(one, another), max(one, another)
+        window = slice(max(0, start - CROWD), start + rows + CROWD)
+        near = distances(hashes[block, None], hashes[None, window])
+        wanted = [classes[block, None] != classes[None, window]]
+        for split in np.unique(splits):
+            wanted.append((splits[block, None] != split) & (splits[None, window] == split))
+        for allowed in wanted:
+            for row, columns in _nearest(np.where(allowed, near, BITS)):
+                yield start + row, [window.start + column for column in columns]
 
 
 def distances(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -171,24 +197,44 @@ def verify(pairs: Sequence[tuple[Item, Item]]) -> list[Twin]:
     twins = []
     for start in range(0, len(pairs), PAIRS_AT_ONCE):
         part = pairs[start : start + PAIRS_AT_ONCE]
-        first, second = (_to_array([pair[side] for pair in part]) for side in (0, 1))
-        twins += [make_twin(*part[row]) for row in np.flatnonzero(is_same(first, second))]
+        first, second = ([pair[side] for pair in part] for side in (0, 1))
+        of_classes = np.array([one.label != other.label for one, other in part])
+        same = is_same(_to_array(first), _to_array(second), of_classes)
+        same &= ~(of_classes & differ_in_colour(_to_tints(first), _to_tints(second)))
+        twins += [make_twin(*part[row]) for row in np.flatnonzero(same)]
     return twins
 
 
-def is_same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def is_same(first: np.ndarray, second: np.ndarray, of_classes: np.ndarray) -> np.ndarray:
     """Says whether small pictures are nearly the same, whichever is the copy.
 
     Args:
         first: float64 [pairs, SIDE, SIDE], luma from 0 to 255.
         second: the same of the others.
+        of_classes: bool [pairs], whether the two are of different classes.
 
     Returns:
         bool [pairs].
     """
     unexplained = np.minimum(_residual(first, second), _residual(second, first))
     detail = np.minimum(_detail(first), _detail(second))
-    return unexplained <= np.minimum(MAX_RESIDUAL, NOISE + MAX_DETAIL_RESIDUAL * detail)
+    limit = np.where(of_classes, MAX_RESIDUAL_OF_CLASSES, MAX_RESIDUAL)
+    return unexplained <= np.minimum(limit, NOISE + MAX_DETAIL_RESIDUAL * detail)
+
+
+def differ_in_colour(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Says whether pictures have different colours; a grey one has none to differ in.
+
+    Args:
+        first: float64 [pairs, TINT_BYTES], 128 for grey.
+        second: the same of the others.
+
+    Returns:
+        bool [pairs].
+    """
+    coloured = [np.abs(tints - 128).mean(axis=1) >= MIN_TINT for tints in (first, second)]
+    apart = np.abs(first - second).mean(axis=1) > MAX_TINT_DISTANCE
+    return np.logical_and.reduce([apart, *coloured])
 
 
 def make_twin(one: Item, other: Item) -> Twin:
@@ -199,7 +245,7 @@ def make_twin(one: Item, other: Item) -> Twin:
 
 
 def choose_nearest(twins: Iterable[Twin]) -> list[Twin]:
-    """Returns for each picture its nearest twin of another split and of another class, sorted."""
+    """Returns for each picture its nearest twin of every other split and of another class."""
     sought: defaultdict[str, list[Twin]] = defaultdict(list)
     for twin in twins:
         for item in (twin.first, twin.second):
@@ -209,12 +255,15 @@ def choose_nearest(twins: Iterable[Twin]) -> list[Twin]:
 
 
 def nearest_of(twins: Iterable[Twin]) -> list[Twin]:
-    """Returns the nearest of one picture's twins of another split and of another class."""
+    """Returns the nearest of one picture's twins of every other split and of another class."""
     ordered = sorted(twins, key=lambda one: (one.distance, one.first.path, one.second.path))
-    split = (twin for twin in ordered if twin.first.split != twin.second.split)
-    label = (twin for twin in ordered if twin.first.label != twin.second.label)
-    found = (next(split, None), next(label, None))
-    return list(dict.fromkeys(twin for twin in found if twin is not None))
+    found: dict[tuple[str, ...], Twin] = {}
+    for twin in ordered:
+        if twin.first.split != twin.second.split:
+            found.setdefault((twin.first.split, twin.second.split), twin)
+        if twin.first.label != twin.second.label:
+            found.setdefault(("another class",), twin)
+    return list(dict.fromkeys(found.values()))
 
 
 def judge_twins(twins: Iterable[Twin], leakage: str) -> dict[str, Fault]:
@@ -252,18 +301,24 @@ def _describe(other: Item, conflict: bool, distance: int) -> Fault:
     return Fault(LEAK, f"Nearly the same picture as {other.split}'s {named}.")
 
 
-def _nearest(near: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yields (row, column) of the least distances of each row, `MOST_CANDIDATES` at most."""
+def _nearest(near: np.ndarray) -> Iterator[tuple[int, list[int]]]:
+    """Yields each row with the columns of its least distances, `MOST_CANDIDATES` at most."""
     within = near <= MAX_DISTANCE
     for row in np.flatnonzero(within.any(axis=1)):
         columns = np.flatnonzero(within[row])
         order = np.argsort(near[row, columns], kind="stable")[:MOST_CANDIDATES]
-        yield from ((int(row), int(column)) for column in columns[order])
+        yield int(row), [int(column) for column in columns[order]]
 
 
 def _to_array(items: Sequence[Item]) -> np.ndarray:
-    joined = b"".join(item.thumbnail for item in items)
+    joined = b"".join(item.thumbnail[: SIDE * SIDE] for item in items)
     return np.frombuffer(joined, np.uint8).reshape(-1, SIDE, SIDE).astype(np.float64)
+
+
+def _to_tints(items: Sequence[Item]) -> np.ndarray:
+    grey = bytes([128]) * TINT_BYTES
+    joined = b"".join(item.thumbnail[SIDE * SIDE :] or grey for item in items)
+    return np.frombuffer(joined, np.uint8).reshape(-1, TINT_BYTES).astype(np.float64)
 
 
 def _residual(pictures: np.ndarray, copies: np.ndarray) -> np.ndarray:

@@ -29,13 +29,24 @@ class FindTwins(beam.PTransform):
 
     def expand(self, items: beam.PCollection) -> beam.PCollection:
         items = items | "WithStructure" >> beam.Filter(has_structure)
-        keyed = items | "KeyItems" >> beam.Map(key_by_content)
         candidates = (
             items
             | "KeyByBands" >> beam.FlatMap(key_by_bands)
             | "MeetInBands" >> beam.GroupByKey()
             | "FindCandidates" >> beam.FlatMap(find_in_bucket)
             | "EachPairOnce" >> beam.Distinct()
+        )
+        sought = (
+            candidates
+            | "BothOfPair" >> beam.FlatMap(list)
+            | "EachOnce" >> beam.Distinct()
+            | "AsFlag" >> beam.Map(with_flag)
+        )
+        # Few pictures are like any other; joining all of them would hold every thumbnail twice.
+        keyed = (
+            items
+            | "OnlySought" >> beam.Filter(is_sought, beam.pvalue.AsDict(sought))
+            | "KeyItems" >> beam.Map(key_by_content)
         )
         half = (
             {ITEMS: keyed, SOUGHT: candidates}
@@ -55,6 +66,16 @@ class FindTwins(beam.PTransform):
         )
 
 
+def with_flag(sha256: str) -> tuple[str, bool]:
+    """Returns a digest as an entry of a dictionary."""
+    return sha256, True
+
+
+def is_sought(item: Any, sought: dict[str, bool]) -> bool:
+    """Says whether a picture is to be verified against another."""
+    return item.sha256 in sought
+
+
 def key_by_content(item: Any) -> tuple[str, Any]:
     """Returns an item keyed by the digest of its content."""
     return item.sha256, item
@@ -63,14 +84,16 @@ def key_by_content(item: Any) -> tuple[str, Any]:
 def key_by_bands(item: Any) -> Iterator[tuple[str, Any]]:
     """Yields an item's key once for each of its bands."""
     key = key_of(item)
-    fields = (key.hash, key.split, key.label, key.sha256)
+    fields = (key.hash, key.split, key.label, bytes.fromhex(key.sha256))
     for band, bits in band_keys(item.hash):
         yield f"{band}:{bits}", fields
 
 
 def find_in_bucket(element: tuple[str, Iterable[Any]]) -> Iterator[tuple[str, str]]:
     """Yields the pairs of one bucket that are worth verifying."""
-    yield from find_candidates([Key(*fields) for fields in element[1]])
+    yield from find_candidates(
+        Key(hash_, split, label, sha256.hex()) for hash_, split, label, sha256 in element[1]
+    )
 
 
 def pass_on(element: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, Any]]:

@@ -8,9 +8,11 @@ counted in the end (`count_outcomes`).
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
+
+import numpy as np
 
 from components.errors import InputError
 from components.features import SPLITS
@@ -41,8 +43,10 @@ LEAKAGE = (REMOVE, FAIL, REPORT)
 COPIES_SHOWN = 10
 GROUPS_SHOWN = 20
 
+Keep = Callable[[str, bytes], None]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Examined:
     """A candidate after its own content was judged.
 
@@ -98,7 +102,7 @@ class Outcome:
 
     def to_json(self) -> str:
         """Returns the outcome as one line of ASCII JSON, whatever the path's bytes."""
-        fault = None if self.fault is None else vars(self.fault)
+        fault = None if self.fault is None else asdict(self.fault)
         return json.dumps(vars(self) | {"fault": fault})
 
     @classmethod
@@ -140,18 +144,22 @@ def check_leakage(leakage: str) -> str:
     if leakage not in LEAKAGE:
         raise InputError(
             f"Expected one of {', '.join(LEAKAGE)}. Received: data.leakage={leakage!r}. "
-            f"Write data.leakage: {REMOVE} to refuse the training copy of a leaked picture."
+            f"Write data.leakage: {REMOVE} to refuse the copy in the earlier split."
         )
     return leakage
 
 
-def examine_file(candidate: Candidate, limits: Limits, decode: Decode) -> Examined:
+def examine_file(
+    candidate: Candidate, limits: Limits, decode: Decode, keep: Keep | None = None
+) -> Examined:
     """Reads and judges one listed file; a file that vanished meanwhile is `unreadable`.
 
     Args:
         candidate: the file.
         limits: sizes to keep to.
         decode: the decoder, as `examine` takes it.
+        keep: is given the digest of an accepted image that had to be re-encoded, and the PNG, so
+            that it need not be made again. Default: nothing is kept.
     """
     if candidate.size > MAX_BYTES:
         return Examined(candidate, None, too_many_bytes(candidate.size))
@@ -160,7 +168,17 @@ def examine_file(candidate: Candidate, limits: Limits, decode: Decode) -> Examin
     except OSError as error:
         return Examined(candidate, None, unreadable(error))
     sha256 = hashlib.sha256(content).hexdigest()
-    return Examined(candidate, sha256, examine(content, limits, decode))
+    decoded: list[bytes] = []
+
+    def note_and_decode(served: bytes) -> np.ndarray:
+        decoded.append(served)
+        return decode(served)
+
+    verdict = examine(content, limits, note_and_decode)
+    # The same object comes back where nothing had to be re-encoded.
+    if keep is not None and isinstance(verdict, Properties) and decoded[-1] is not content:
+        keep(sha256, decoded[-1])
+    return Examined(candidate, sha256, verdict)
 
 
 def unreadable(error: OSError) -> Fault:
@@ -351,16 +369,8 @@ def count_outcomes(
     reasons = Counter(refusal.reason for refusal in collect_refusals(listing, outcomes))
     ignored = reasons[SYSTEM_FILE]
     refused = sum(reasons.values()) - ignored
-    named = {outcome.path for outcome in outcomes} == {one.path for one in listing.candidates}
-    if not named or sum(accepted.values()) + refused != listing.found:
-        raise RuntimeError(
-            f"Expected accepted and refused images to be those found. Received: "
-            f"accepted={sum(accepted.values())}, refused={refused}, found={listing.found}. "
-            "This is a fault of Graft; please report it."
-        )
+    _check_complete(listing, outcomes, sum(accepted.values()), refused)
     groups = _splits_of_groups(listing, outcomes)
-    parted = sorted(name for name, splits in groups.items() if len(splits) > 1)
-    is_dealt = any(candidate.split is None for candidate in listing.candidates)
     return Counts(
         found=listing.found,
         accepted=sum(accepted.values()),
@@ -371,17 +381,36 @@ def count_outcomes(
             split: {path_text(label): accepted[split, label] for label in listing.labels}
             for split in dealer.splits
         },
-        shares=dealer.shares if is_dealt else {},
+        shares=dealer.shares if any(one.split is None for one in listing.candidates) else {},
         kind=listing.kind,
         warnings=tuple(listing.warnings),
         duplicates=sum(map(len, find_duplicates(outcomes))),
         twins=twins,
         leaks=leaks,
         leakage=leakage,
-        split_groups=tuple(path_text(name) for name in parted[:GROUPS_SHOWN]),
+        split_groups=_name_parted(groups),
         groups=len(groups),
         predefined=dealer.predefined,
     )
+
+
+def _check_complete(
+    listing: Listing, outcomes: Sequence[Outcome], accepted: int, refused: int
+) -> None:
+    """Raises RuntimeError unless every file that was found is accepted or refused, once."""
+    named = {outcome.path for outcome in outcomes} == {one.path for one in listing.candidates}
+    if not named or accepted + refused != listing.found:
+        raise RuntimeError(
+            f"Expected accepted and refused images to be those found. Received: "
+            f"accepted={accepted}, refused={refused}, found={listing.found}. "
+            "This is a fault of Graft; please report it."
+        )
+
+
+def _name_parted(groups: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """Returns the names of the groups that lie in several splits, the first of them."""
+    parted = sorted(name for name, splits in groups.items() if len(splits) > 1)
+    return tuple(path_text(name) for name in parted[:GROUPS_SHOWN])
 
 
 def _group_contents(files: Iterable[Examined]) -> list[list[Examined]]:

@@ -1,4 +1,4 @@
-"""What two copies of one picture have in common: a small picture and a 64-bit hash of it.
+"""What two copies of one picture have in common: a small picture, its 64-bit hash, its tint.
 
 The small picture is the mean luma of a grid of cells, so that neither the number of pixels nor a
 JPEG's artefacts show in it. The hash is made of the small picture's bytes in integers alone: equal
@@ -11,6 +11,10 @@ import numpy as np
 
 SIDE = 16  # cells a side of the small picture
 BITS = 64
+TINT_SIDE = 4  # cells a side of the tint
+TINT_BYTES = 2 * TINT_SIDE * TINT_SIDE
+# Blue and red difference of ITU-R BT.601-7, 2.5.1, from RGB in [0, 255], around 0.
+CHROMA = np.array([[-0.1687, 0.5], [-0.3313, -0.4187], [0.5, -0.0813]], np.float32)
 SCALE = 1 << 12  # the cosines are rounded to this fraction of 1
 
 
@@ -39,6 +43,22 @@ def describe(luma: np.ndarray) -> tuple[int, bytes]:
     return hash_thumbnail(thumbnail), thumbnail.tobytes()
 
 
+def describe_tint(pixels: np.ndarray) -> bytes:
+    """Returns where a picture has which colours, coarsely: luma alone cannot tell red from green.
+
+    Args:
+        pixels: uint8 [height, width, 3], RGB, any size from 1 × 1.
+
+    Returns:
+        `TINT_BYTES` bytes: the mean blue difference of each cell, row by row, then the red one,
+        128 for grey.
+    """
+    rows, columns = (_cell_weights(length, TINT_SIDE) for length in pixels.shape[:2])
+    cells = np.einsum("rh,hwc,kw->rkc", rows, pixels.astype(np.float32), columns, optimize=True)
+    chroma = np.moveaxis(cells @ CHROMA, 2, 0) + 128
+    return np.clip(np.rint(chroma), 0, 255).astype(np.uint8).tobytes()
+
+
 def hash_thumbnail(thumbnail: np.ndarray) -> int:
     """Returns the hash of a small picture, uint8 [SIDE, SIDE], as `describe` does."""
     cosines, lowest = _cosines(), _lowest_frequencies()
@@ -47,12 +67,12 @@ def hash_thumbnail(thumbnail: np.ndarray) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def _cell_weights(length: int) -> np.ndarray:
-    """Returns each pixel's share in each cell, float32 [SIDE, length]; rows sum to 1."""
-    edges = np.arange(SIDE + 1) * (length / SIDE)
+def _cell_weights(length: int, side: int = SIDE) -> np.ndarray:
+    """Returns each pixel's share in each cell, float32 [side, length]; rows sum to 1."""
+    edges = np.arange(side + 1) * (length / side)
     pixels = np.arange(length)
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (np.clip(covered, 0, None) * (SIDE / length)).astype(np.float32)
+    return (np.clip(covered, 0, None) * (side / length)).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=1)

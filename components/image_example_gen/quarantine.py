@@ -28,7 +28,7 @@ REPEATED = "repeated"
 
 REASONS: Mapping[str, str] = {
     EMPTY: "The file has no content.",
-    NOT_AN_IMAGE: "The content is no image, whatever the file's name says.",
+    NOT_AN_IMAGE: "The content is no image of a known format, whatever the file's name says.",
     UNSUPPORTED: "An image of a kind or variant that Graft does not take.",
     TRUNCATED: "The image ends before it is complete, as after a broken download.",
     CORRUPT: "The image is damaged and cannot be decoded.",
@@ -39,7 +39,7 @@ REASONS: Mapping[str, str] = {
     NO_LABEL: "The source gives the file no class.",
     SYSTEM_FILE: "A file or folder that an operating system or a tool left; it is not counted.",
     LABEL_CONFLICT: "The same picture stands under more than one class; every copy is refused.",
-    LEAK: "Nearly the same picture is in a split that is held out; the training copy is refused.",
+    LEAK: "Nearly the same picture is in a later split; the copy in the earlier one is refused.",
     UNSAFE: "A member of an archive that is no plain file inside it: a link, a device or `../x`.",
     REPEATED: "The source names the file more than once; the first mention counts.",
 }
@@ -51,7 +51,7 @@ TWINS_FILE = "twins.jsonl"
 LONE_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong with one file: `reason`, a key of `REASONS`, and `detail`, a sentence."""
 

@@ -60,6 +60,10 @@ COMPRESSION = 3  # of zlib's 9: photos a fifth larger than with 6, in less than 
 LARGE_PIXELS = 16_000_000
 _large_image = threading.RLock()
 
+# Pillow sets memory aside in blocks. Freed ones of up to 32 MB glibc keeps for the thread that had
+# them, gigabytes with a few threads; an image in one large block goes back to the system at once.
+Image.core.set_block_size(512 << 20)
+
 # Sizes are judged by our own limits before Pillow sees the content; its limit would cut in below.
 Image.MAX_IMAGE_PIXELS = None
 # What Pillow remarks on metadata says nothing about the pixels.
@@ -125,7 +129,7 @@ def judge_damaged(content: bytes, kind: str, why: str) -> Fault:
 
 def _decode(content: bytes, kind: str, pixels: int) -> Image.Image:
     """Returns the first frame as 8-bit grey or RGB, turned and composed on white."""
-    with _open(content, kind) as image:
+    with open_image(content, kind) as image:
         if image.width * image.height > pixels:
             size = f"it has {image.width}×{image.height} pixels, more than its header states"
             raise ReencodeError(judge_damaged(content, kind, size))
@@ -134,7 +138,7 @@ def _decode(content: bytes, kind: str, pixels: int) -> Image.Image:
             # Damaged Exif data raise what they like, and then count as none.
             with contextlib.suppress(Exception):
                 ImageOps.exif_transpose(image, in_place=True)
-            return _to_eight_bits(image, content, kind)
+            return to_eight_bits(image, content, kind)
         except (MemoryError, ReencodeError):
             raise
         except Exception as error:
@@ -142,7 +146,16 @@ def _decode(content: bytes, kind: str, pixels: int) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _open(content: bytes, kind: str) -> Iterator[ImageFile.ImageFile]:
+def open_image(content: bytes, kind: str) -> Iterator[ImageFile.ImageFile]:
+    """Opens an image with the reader of its format and no other; nothing is decoded yet.
+
+    Args:
+        content: the file's bytes.
+        kind: its format, as `headers.sniff_format` names it.
+
+    Raises:
+        ReencodeError: the reader is not installed or refuses the content.
+    """
     plugin = _find_plugin(kind)
     try:
         image = plugin(io.BytesIO(content))
@@ -174,7 +187,17 @@ def _find_plugin(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     raise ReencodeError(Fault(UNSUPPORTED, detail))
 
 
-def _to_eight_bits(image: Image.Image, content: bytes, kind: str) -> Image.Image:
+def to_eight_bits(image: Image.Image, content: bytes, kind: str) -> Image.Image:
+    """Returns an image as 8-bit grey or RGB, composed on white.
+
+    Args:
+        image: what `open_image` gave of `content`, or a smaller version of it.
+        content: the file's bytes.
+        kind: its format.
+
+    Raises:
+        ReencodeError: its samples have no such form.
+    """
     if image.mode.startswith("I;16"):
         return _shift_samples(image, content, kind)
     if image.mode in ("1", "L") and "transparency" not in image.info:

@@ -36,10 +36,11 @@ def check_shares(shares: Mapping[str, float]) -> dict[str, float]:
             f"Expected shares above 0 and at most 1. Received: data.splits={ordered}. "
             "Leave out a split that is not wanted."
         )
-    if not math.isclose(sum(ordered.values()), 1.0, abs_tol=1e-6):
+    total = math.fsum(ordered.values())
+    if not math.isclose(total, 1.0, abs_tol=1e-6):
         raise InputError(
-            f"Expected shares that sum to 1. Received: data.splits={ordered}, "
-            f"sum {sum(ordered.values()):g}. Change one of them."
+            f"Expected shares that sum to 1. Received: data.splits={ordered}, sum {total:g}. "
+            "Change one of them."
         )
     return ordered
 
@@ -73,22 +74,16 @@ class Dealer:
     Args:
         shares: share of each split by name, as `check_shares` returns them, train among them.
         salt: text mixed into the hash; another salt deals anew.
-        predefined: names of the splits that the source gives. What it gives no split is dealt into
-            train and the splits of `shares` that the source does not give, in the ratio of their
-            shares.
+        predefined: names of the splits that the source gives. What it gives no split is dealt by
+            `shares` all the same: were they to depend on what is given, one more image with a split
+            of its own would move others.
     """
 
     def __init__(self, shares: Mapping[str, float], salt: str, predefined: Iterable[str] = ()):
         self._salt = salt
-        given = frozenset(predefined)
-        self._predefined = _in_order(given)
-        self._splits = _in_order({TRAIN, *shares, *given})
-        dealt = _in_order({TRAIN} | (set(shares) - given))
-        weights = {name: shares.get(name, 1.0) for name in dealt}
-        total = sum(weights.values())
-        # Dividing by a sum that is 1 but for rounding would move images that lie on a bound.
-        scale = 1.0 if math.isclose(total, 1.0, abs_tol=1e-6) else total
-        self._shares = {name: weight / scale for name, weight in weights.items()}
+        self._shares = {name: shares[name] for name in SPLITS if name in shares}
+        self._predefined = _in_order(predefined)
+        self._splits = _in_order({TRAIN, *shares, *self._predefined})
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -131,4 +126,4 @@ class Dealer:
 
 
 def _in_order(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(names, key=SPLITS.index))
+    return tuple(sorted(frozenset(names), key=SPLITS.index))

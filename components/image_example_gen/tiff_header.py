@@ -8,19 +8,24 @@ Formats: TIFF 6.0 (Aldus, 1992), BigTIFF (2007), DNG 1.7 (Adobe) for what tells 
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 STRIPS, STRIP_LENGTHS, TILES, TILE_LENGTHS = 273, 279, 324, 325
 CHANNELS, SAMPLE_FORMAT, DNG_VERSION = 277, 339, 50706
-# Bytes of a value by its type, and the struct code of those that are whole numbers.
+# Bytes of a value by its type, and which types are whole numbers.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
-CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+WHOLE = frozenset({1, 3, 4, 13, 16, 18})
 WANTED = frozenset(
     {SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, CHANNELS, SAMPLE_FORMAT, DNG_VERSION}
     | {STRIPS, STRIP_LENGTHS, TILES, TILE_LENGTHS}
 )
 MAX_VALUES = 1 << 22  # of one tag; strips of a single row in the tallest picture are fewer
+MAX_TAGS = 1000  # that are looked through; cameras write a hundred
+MAX_SAMPLES = 1024  # values that are looked at of a tag that has one a sample
+SUMMED_AT_ONCE = 1 << 16  # ends of strips, so that a hostile file's four million take no memory
 PREVIEW = 1  # bit of SUBFILE: a reduced version of another image in the file
 # None, CCITT, LZW, JPEG (old and new), deflate, PackBits, LZMA, Zstandard: what the libtiff in
 # Pillow's wheels decodes. Its ThunderScan and SGI codecs damaged memory when tried: left out.
@@ -63,16 +68,15 @@ def read_page(content: bytes) -> Page:
         KeyError: it states no size.
     """
     tags, end = _read_tags(content)
-    positions = tags.get(STRIPS) or tags.get(TILES) or ()
-    lengths = tags.get(STRIP_LENGTHS) or tags.get(TILE_LENGTHS) or ()
+    values = {tag: tuple(numbers[:MAX_SAMPLES].tolist()) for tag, numbers in tags.items()}
     return Page(
-        width=tags[WIDTH][0],
-        height=tags[HEIGHT][0],
-        channels=tags.get(CHANNELS, (1,))[0],
-        bits=max(tags.get(BITS, (1,))),
-        is_white_zero=tags.get(PHOTOMETRIC) == (0,),
-        unsupported=_name_unsupported(content, tags),
-        end=max([end, *map(sum, zip(positions, lengths, strict=False))]),
+        width=values[WIDTH][0],
+        height=values[HEIGHT][0],
+        channels=values.get(CHANNELS, (1,))[0],
+        bits=max(values.get(BITS, (1,))),
+        is_white_zero=values.get(PHOTOMETRIC) == (0,),
+        unsupported=_name_unsupported(content, values),
+        end=max(end, _find_end(tags)),
     )
 
 
@@ -82,7 +86,7 @@ def ends_early(content: bytes) -> bool:
         return read_page(content).end > len(content)
     except (struct.error, OverflowError, ValueError):
         return True
-    except KeyError:
+    except LookupError:
         return False
 
 
@@ -101,8 +105,26 @@ def _name_unsupported(content: bytes, tags: dict[int, tuple[int, ...]]) -> str:
     return ""
 
 
-def _read_tags(content: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
-    """Returns the values of the wanted tags, and the byte behind the last value of any tag."""
+def _find_end(tags: dict[int, np.ndarray]) -> int:
+    """Returns the byte behind the last strip or tile; 0 where their places are not stated."""
+    positions = tags.get(STRIPS, tags.get(TILES))
+    lengths = tags.get(STRIP_LENGTHS, tags.get(TILE_LENGTHS))
+    if positions is None or lengths is None:
+        return 0
+    end, count = 0, min(len(positions), len(lengths))
+    for at in range(0, count, SUMMED_AT_ONCE):
+        some = slice(at, min(at + SUMMED_AT_ONCE, count))
+        # Two numbers of 64 bits overflow; as floats they are exact up to eight petabytes.
+        ends = positions[some].astype(np.float64) + lengths[some]
+        end = max(end, int(ends.max()))
+    return end
+
+
+def _read_tags(content: bytes) -> tuple[dict[int, np.ndarray], int]:
+    """Returns the values of the wanted tags, and the byte behind the last value of any tag.
+
+    A tag without a value counts as absent; the values are views of the content, never copies.
+    """
     order = "<" if content.startswith(b"II") else ">"
     is_big = b"+" in content[2:4]
     entry, field, count_code, start = (20, 8, "Q", 8) if is_big else (12, 4, "H", 4)
@@ -114,13 +136,14 @@ def _read_tags(content: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
     if end > len(content):
         raise ValueError(f"Expected {entries} tags. Received: {len(content)} bytes.")
     tags = {}
-    for at in range(first, first + entries * entry, entry):
+    for at in range(first, first + min(entries, MAX_TAGS) * entry, entry):
         tag, kind, count = struct.unpack_from(f"{order}HH{pointer}", content, at)
-        place, length = at + entry - field, count * SIZES.get(kind, 0)
+        size = SIZES.get(kind, 0)
+        place, length = at + entry - field, count * size
         if length > field:
             (place,) = struct.unpack_from(order + pointer, content, place)
         end = max(end, place + length)
-        is_there = place + length <= len(content)
-        if tag in WANTED and kind in CODES and count <= MAX_VALUES and is_there:
-            tags[tag] = struct.unpack_from(f"{order}{count}{CODES[kind]}", content, place)
+        is_there = 0 < count <= MAX_VALUES and place + length <= len(content)
+        if tag in WANTED and kind in WHOLE and is_there:
+            tags[tag] = np.frombuffer(content, f"{order}u{size}", count, place)
     return tags, end

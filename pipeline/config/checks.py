@@ -3,7 +3,6 @@
 Each check yields `Fault`s: the key that is wrong and what to say of it.
 """
 
-import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,12 @@ from typing import get_args
 
 from components.bases import BASES
 from components.errors import InputError
-from components.image_example_gen.sources import compile_group, why_missing
+from components.image_example_gen.sources import (
+    LOCAL,
+    PATTERN_MARKS,
+    compile_group,
+    why_missing,
+)
 from components.trainer.base_file import SUFFIX, check_fits, inspect_base
 from pipeline.config.messages import Fault
 from pipeline.config.model import IMAGENET, NO_WEIGHTS, Base, Config, Preprocessing, Splits
@@ -32,7 +36,7 @@ def check_inputs_exist(config: Config) -> Iterator[Fault]:
     """Yields what is wrong with the files that the configuration names."""
     source = config.data.source
     missing = "" if "://" in source else why_missing(source)
-    if missing and not glob.glob(source):
+    if missing and not LOCAL.matches(source):
         yield (
             ("data", "source"),
             f"Expected data.source to exist. Received: data.source='{source}', which {missing}. "
@@ -125,6 +129,13 @@ def _check_outputs(config: Config) -> Iterator[Fault]:
                 f"taken for photos. Received: {section}.{key}='{folder}', {where} data.source="
                 f"'{source}'. Choose a folder beside the photos.",
             )
+    marks = sorted(mark for mark in PATTERN_MARKS if mark in str(root))
+    if marks:
+        yield (
+            ("runtime", "root"),
+            "Expected runtime.root without the marks of a pattern, by which TFX finds its files. "
+            f"Received: runtime.root='{root}' with {' and '.join(marks)}. Choose another folder.",
+        )
     for name, folder in (("runtime.root", root), ("runtime.root/name", config.home)):
         if directory.resolve() == folder.resolve():
             yield (

@@ -158,12 +158,12 @@ class Data(_Section):
     leakage: Literal["remove", "fail", "report"] = Field(
         "remove",
         description="What is done about nearly equal images in different splits: remove (the "
-        "training copy is refused), fail (the run stops), report.",
+        "copy in the earlier split is refused), fail (the run stops), report.",
     )
     drift: Literal["report", "fail"] = Field(
         "report",
-        description="What is done when the images differ from those of the last pushed run, or "
-        "validation from train: report, fail (the run stops).",
+        description="What is done when the images differ from those that the served model was "
+        "trained on, or validation from train: report, fail (the run stops).",
     )
     max_refused: float = _number(
         "Share of images that may be refused before the run stops", "share", 0.05, ge=0, le=1
@@ -179,7 +179,7 @@ class Data(_Section):
         "Least width and height; smaller images are refused", "pixels", 1, ge=1, le=4096
     )
     max_unpacked: float = _number(
-        "Most that an archive or compressed records may unpack to", "GiB", 50.0, gt=0, le=1_000_000
+        "Most that an archive or TFRecord files may unpack to", "GiB", 50.0, gt=0, le=1_000_000
     )
     split_salt: str = Field(
         "",

@@ -111,6 +111,22 @@ def test_sizes_are_those_of_images_that_there_are_and_formats_are_counted(
     assert found["reencoded"] == 1
 
 
+def test_a_png_that_was_made_anew_counts_as_re_encoded_though_its_format_stays(
+    config: Config, source: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = source / "cat" / "late.png"
+    picture(1, 12).save(path, exif=exif)
+    content = path.read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    # Exif data behind the pixels are read by no decoder of TensorFlow's.
+    path.write_bytes(content[:start] + content[end:-12] + content[start:end] + content[-12:])
+    found = seen(config)
+    assert (found["formats"], found["reencoded"]) == ({"png": 41}, 1)
+
+
 def test_duplicates_are_named_and_kept_conflicts_are_named_and_refused(
     config: Config, source: Path
 ) -> None:

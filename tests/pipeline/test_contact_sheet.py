@@ -154,21 +154,16 @@ def test_a_picture_is_a_small_jpeg_with_its_class_and_name_for_those_who_cannot_
         assert np.abs(np.asarray(decoded).astype(int) - [255, 0, 0]).max() < 10
 
 
-@pytest.mark.parametrize(("note", "changed"), [("8×8 tiff", False), ("", False), ("8×8", True)])
-def test_what_will_be_re_encoded_is_shown_as_training_sees_it_once_it_was_judged(
-    tmp_path: Path, note: str, changed: bool
-) -> None:
+def test_what_is_re_encoded_is_shown_as_training_sees_it(tmp_path: Path) -> None:
     content, place = io.BytesIO(), tmp_path / "inverted.tiff"
     # 262 is PhotometricInterpretation and 0 "white is zero", which Pillow leaves to its caller.
     grey = Image.fromarray(np.full((8, 8), 65535, np.uint16))
     grey.save(content, "TIFF", tiffinfo={262: 0})
     place.write_bytes(content.getvalue())
-    digest = hashlib.sha256(b"" if changed else content.getvalue()).hexdigest()
-    picture = Picture("cat/1.tiff", "cat", Place(str(place)), 1, digest, "train", note)
+    picture = Picture("cat/1.tiff", "cat", Place(str(place)), 1, "ab" * 32, "train", "8×8 tiff")
     (image,) = shown(tmp_path, found(), [picture]).all("img")
     with Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))) as decoded:
-        brightness = np.asarray(decoded).mean()
-    assert brightness < 5 if note and not changed else brightness > 250
+        assert np.asarray(decoded).mean() < 5
 
 
 def test_five_accepted_images_of_a_class_are_shown_the_first_by_digest(

@@ -33,6 +33,19 @@ def make_photos(folder: Path, **classes: int) -> Path:
     return folder
 
 
+def write_records(file: Path, labels: list[bytes]) -> None:
+    """Writes a TFRecord file of one image that cannot be decoded for each label."""
+    import tensorflow as tf
+
+    def feature(value: bytes) -> Any:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for label in labels:
+            features = tf.train.Features(feature={"image": feature(b"1"), "label": feature(label)})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+
+
 def save_base(path: Path, size: int | None, *layers: str) -> Path:
     inputs = {"name": "photo", "batch_shape": [None, size, size, 3]}
     parts: list[dict[str, Any]] = [{"class_name": "InputLayer", "config": inputs}]
@@ -131,6 +144,21 @@ def test_table_with_other_column_names_is_written_with_them(folder: Path) -> Non
     assert look("labels.csv").classes == {"x": 2, "y": 2}
 
 
+def test_columns_are_found_in_other_spellings(folder: Path) -> None:
+    make_photos(folder / "a", x=2, y=2)
+    rows = [f"a/{label}/{number}.png,{label}" for label in "xy" for number in range(2)]
+    (folder / "labels.csv").write_text("\n".join(["Image,Class", *rows]) + "\n")
+    config = load(write_config("labels.csv"))
+    assert config.source_settings.columns == (("path", "Image"), ("label", "Class"))
+
+
+def test_remote_source_is_taken_as_it_is(folder: Path) -> None:
+    photos = make_photos(folder / "photos", a=2, b=2)
+    pytest.importorskip("tensorflow")
+    config = load(write_config(f"file://{photos}"))
+    assert (config.name, config.data.source) == ("photos", f"file://{photos}")
+
+
 def test_archive_is_looked_into(folder: Path) -> None:
     photos = make_photos(folder / "photos", a=2, b=3)
     with zipfile.ZipFile(folder / "flowers.zip", "w") as archive:
@@ -149,12 +177,33 @@ def test_archive_is_looked_into(folder: Path) -> None:
     ]
 
 
-def test_own_test_split_is_written_so_that_it_is_reported_on(folder: Path) -> None:
-    for split in ("train", "val", "test"):
+@pytest.mark.parametrize(
+    ("folders", "given"),
+    [(("test", "train", "val"), "train, validation, test"), (("train", "test"), "test")],
+)
+def test_splits_that_the_source_gives_are_told_in_the_header_and_none_is_written(
+    folder: Path, folders: tuple[str, ...], given: str
+) -> None:
+    for split in folders:
         make_photos(folder / "photos" / split, a=2, b=2)
-    config = load(write_config("photos"))
-    assert config.data.splits.shares() == {"train": 0.7, "validation": 0.2, "test": 0.1}
+    path = write_config("photos")
+    assert load(path).data.splits.shares() == {"train": 0.8, "validation": 0.2}
     assert look("photos").kind == "folder of split folders"
+    assert (
+        f" The source itself gives the splits {given}; data.splits deals all other images. "
+        in path.read_text().replace("\n# ", " ")
+    )
+
+
+def test_pattern_of_records_in_folders_of_any_depth_is_looked_at(folder: Path) -> None:
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    for name in ("0.tfrecord", "deep/deeper/1.tfrecord"):
+        write_records(folder / name, [b"a", b"b"])
+    assert look("**/*.tfrecord").classes == {"a": 2, "b": 2}
+    assert refusal("**/*.records") == (
+        "Expected labelled photos. Received: PHOTOS=**/*.records, which does not exist. Correct "
+        "the path."
+    )
 
 
 def test_many_classes_are_counted_in_the_header(folder: Path) -> None:

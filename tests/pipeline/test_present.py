@@ -3,11 +3,15 @@
 import io
 import json
 import time
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
+from components.data_validation.comparison import Comparison
+from components.data_validation.gate import GateLimits, judge
+from components.image_example_gen.quarantine import Counts
 from pipeline import present
 
 ODD = ["<script>", "[bold]red[/bold]", "[/]", ":smile:", "grün"]
@@ -113,7 +117,7 @@ def test_what_the_data_gate_found_in_passing_is_told_in_a_runs_summary() -> None
         told(name="classes", figure=2, words="2 classes."),
         told(name="images_per_class", figure=9, words="9 images."),
         told(name="leaks", figure=3, words="3 leaks; 3 training copies were removed."),
-        told(name="skew", figure=0, words="Skew: none."),
+        told(name="skew", figure=0, words="Skew: none in 9 properties of the images."),
         told(name="schema", figure=2, passed=False, words="Failed, so the verdict tells it."),
         told(name="warnings", words="A and a differ only in case."),
         told(),
@@ -124,6 +128,40 @@ def test_what_the_data_gate_found_in_passing_is_told_in_a_runs_summary() -> None
         "data            A and a differ only in case.",
         "data            Drift: dark.",
     ]
+
+
+FOUND = Counts(2, 2, 0, 0, {}, {"train": {"a": 1}, "validation": {"a": 1}}, {})
+SUBJECT = "this run's train and that of the served model (2026-01-01 10:00: a run)"
+
+
+@pytest.mark.parametrize(
+    ("compared", "told_clauses"),
+    [
+        (5, ()),
+        (5, ("feature 'image/width' goes from 9 to 99 pixels, outside the 9 to 50 seen before",)),
+        (0, ("distributions are not compared with 9 images and 50 there",)),
+        (0, ()),
+    ],
+)
+def test_a_comparison_tells_what_is_held_against_nobody(
+    compared: int, told_clauses: tuple[str, ...]
+) -> None:
+    comparison = Comparison(SUBJECT, told=told_clauses, compared=compared)
+    verdict = judge(FOUND, GateLimits(0.1, "remove", "report"), None, comparison, comparison)
+    checks = [asdict(check) for check in verdict.checks if check.name in ("drift", "skew")]
+    text = present.run_text(summary(data=checks))
+    lines = [line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith("data")]
+    assert lines == ([check["words"] for check in checks] if told_clauses else [])
+
+
+def test_a_run_with_nothing_to_compare_with_does_not_tell_so() -> None:
+    pytest.importorskip("tfx")
+    from components.data_validation.executor import NO_BASELINE
+
+    verdict = judge(FOUND, GateLimits(0.1, "remove", "report"), drift=NO_BASELINE)
+    (check,) = [asdict(check) for check in verdict.checks if check.name == "drift"]
+    assert "nothing to compare with" in check["words"]
+    assert present.run_text(summary(data=[check])) == present.run_text(summary())
 
 
 @pytest.mark.parametrize("data", [None, []])

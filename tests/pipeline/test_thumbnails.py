@@ -1,15 +1,18 @@
 """Small pictures of any image, and none of a bomb."""
 
+import contextlib
 import io
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageOps
 
+from pipeline import thumbnails
 from pipeline.thumbnails import Thumbnail, make_thumbnail
 
 LIMIT = 1_000_000  # pixels
@@ -55,11 +58,84 @@ def test_a_jpeg_is_turned_by_its_orientation() -> None:
     assert turned[28, 8].argmax() == 2  # blue below
 
 
-def test_a_png_is_not_turned_as_training_does_not_turn_it_either() -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_every_other_format_is_turned_likewise(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    corners = Image.new("L", (2, 2))
+    corners.putdata([0, 80, 160, 240])
+    picture = corners.resize((32, 32), Image.Resampling.NEAREST).convert("RGB")
+    options = {"lossless": True} if kind == "WEBP" else {}
+    shown = pixels_of(make_thumbnail(saved(picture, kind, exif=exif, **options), LIMIT))
+    picture.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(picture)).astype(int)
+    assert np.abs(shown - expected)[8::16, 8::16].max() <= 4
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_exif_data_before_and_behind_a_png_s_pixels_turn_it(is_late: bool) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = saved(halves(64, 32), "PNG", exif=exif)
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    if is_late:
+        content = content[:start] + content[end:-12] + content[start:end] + content[-12:]
+    assert pixels_of(make_thumbnail(content, LIMIT, 32)).shape == (32, 16, 3)
+
+
+def test_an_orientation_that_only_the_xmp_data_state_is_not_followed() -> None:
+    content = saved(halves(64, 32), "JPEG", xmp=b'<x tiff:Orientation="6"/>')
     assert pixels_of(make_thumbnail(content, LIMIT, 32)).shape == (16, 32, 3)
+
+
+def test_no_program_is_run_for_a_picture_of_an_eps(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *values, **_: ran.append(values))
+    for name in ("Popen", "run", "call", "check_call", "check_output"):
+        monkeypatch.setattr(subprocess, name, lambda *values, **_: ran.append(values))
+    assert make_thumbnail(saved(halves(8, 8), "EPS"), LIMIT) is None
+    assert ran == []
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "ICO", "TGA", "PCX", "SGI", "IM", "JPEG2000"])
+def test_only_the_formats_that_are_taken_are_opened(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("opened by whichever plugin claims it")
+
+    content = saved(halves(8, 8), kind)
+    monkeypatch.setattr(Image, "open", refuse)
+    assert make_thumbnail(content, LIMIT) is None
+
+
+@pytest.mark.parametrize("compression", [32809, 34676])  # ThunderScan, SGI
+def test_a_tiff_of_a_codec_that_is_not_read_is_never_decoded(
+    monkeypatch: pytest.MonkeyPatch, compression: int
+) -> None:
+    def refuse(*_: object) -> None:
+        pytest.fail("opened")
+
+    content = saved(Image.new("L", (8, 8)), "TIFF")
+    entry = struct.pack("<HHIHH", 259, 3, 1, 1, 0)
+    assert content.count(entry) == 1
+    odd = content.replace(entry, struct.pack("<HHIHH", 259, 3, 1, compression, 0))
+    monkeypatch.setattr(thumbnails, "open_image", refuse)
+    assert make_thumbnail(odd, LIMIT) is None
+
+
+def test_a_picture_of_a_large_image_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[int] = []
+
+    def take_turn(pixels: int) -> contextlib.AbstractContextManager[None]:
+        turns.append(pixels)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(thumbnails, "turn_to_decode", take_turn)
+    make_thumbnail(saved(halves(10, 10), "PNG"), LIMIT)
+    assert turns == [100]
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("LA", "PNG"), ("RGBA", "WEBP")])

@@ -17,9 +17,9 @@ def schema():
 def test_the_schema_names_the_features_of_the_raw_example_and_no_other(schema):
     assert {feature.name for feature in schema.feature} == {
         features.IMAGE, features.LABEL, features.PATH, features.FORMAT, features.ENCODING,
-        features.WIDTH, features.HEIGHT, features.ASPECT, features.CHANNELS, features.BYTES,
-        features.BRIGHTNESS, features.CONTRAST, features.SHARPNESS, features.ENTROPY,
-        features.SHA256, features.SPLIT_KEY,
+        features.REENCODED, features.WIDTH, features.HEIGHT, features.ASPECT, features.CHANNELS,
+        features.BYTES, features.BRIGHTNESS, features.CONTRAST, features.SHARPNESS,
+        features.ENTROPY, features.SHA256, features.SPLIT_KEY,
     }  # fmt: skip
 
 
@@ -35,6 +35,13 @@ def test_pictures_are_a_domain_of_their_own_and_formats_those_that_are_taken(sch
     assert by_name[features.IMAGE].WhichOneof("domain_info") == "image_domain"
     assert tuple(by_name[features.FORMAT].string_domain.value) == features.FORMATS
     assert tuple(by_name[features.ENCODING].string_domain.value) == features.SERVED_FORMATS
+
+
+def test_whether_an_image_was_re_encoded_is_yes_or_no(schema):
+    (feature,) = [one for one in schema.feature if one.name == features.REENCODED]
+    assert (feature.type, feature.int_domain.min, feature.int_domain.max) == (
+        schema_pb2.INT, 0, 1,
+    )  # fmt: skip
 
 
 def test_drift_and_skew_are_measured_on_what_tells_of_the_camera(schema):

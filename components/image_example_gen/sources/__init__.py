@@ -14,7 +14,7 @@ from components.errors import InputError
 from components.features import TRAIN, VALIDATION
 from components.image_example_gen.listing import Candidate, Listing, SourceSettings
 from components.image_example_gen.sources.archive import tree_of, unpack_archive
-from components.image_example_gen.sources.classes import check_classes, class_warnings
+from components.image_example_gen.sources.classes import FEW_IMAGES, check_classes, class_warnings
 from components.image_example_gen.sources.folders import (
     File,
     Tree,
@@ -28,6 +28,8 @@ from components.image_example_gen.sources.recognition import RECORDS, TABLE, rec
 from components.image_example_gen.sources.records import list_records
 from components.image_example_gen.sources.storage import (
     FOLDER,
+    LOCAL,
+    PATTERN_MARKS,
     THREADS,
     is_remote,
     read_content,
@@ -38,6 +40,9 @@ from components.image_example_gen.sources.table import has_columns, list_members
 from components.image_example_gen.sources.unpacked import forget_stamps, unreadable
 
 __all__ = [
+    "FEW_IMAGES",
+    "LOCAL",
+    "PATTERN_MARKS",
     "THREADS",
     "check_source",
     "compile_group",
@@ -60,9 +65,10 @@ def list_images(settings: SourceSettings) -> Listing:
         settings: where it is and how it is to be understood.
 
     Returns:
-        The listing, each part sorted by path, no path twice. Where the source gives a train split
-        but no validation, the images of train have the split None, so that validation is dealt
-        out of them by content.
+        The listing, each part sorted by path, no path twice. Where the source gives train but no
+        validation and leaves no image open, the images of train have the split None, so that
+        validation is dealt out of them by content. Where it leaves some open, validation is dealt
+        out of those and train stays what the source says.
 
     Raises:
         InputError: there is nothing, or nothing that is known; it is damaged as a whole or holds
@@ -143,9 +149,12 @@ def _list_archive(settings: SourceSettings, kind: str) -> Listing:
 
 
 def _wrapping_folder(tree: Tree) -> str:
-    """Returns the one folder that everything lies in, with a slash, if classes can lie in it."""
+    """Returns the one folder that all images lie in, with a slash, if classes can lie in it.
+
+    A file beside it, a README say, has no class either way; but a table there names the images.
+    """
     tops = {path.partition("/")[0] for path in tree.folders}
-    if len(tops) != 1 or any("/" not in file.path for file in tree.files):
+    if len(tops) != 1 or any(is_table_name(file.path) for file in _files_in(tree, "")):
         return ""
     top = tops.pop() + "/"
     holds_folders = any(path.startswith(top) for path in tree.folders)
@@ -182,6 +191,7 @@ def _finish(listing: Listing, settings: SourceSettings) -> Listing:
 
 def _without_train_alone(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
     splits = {candidate.split for candidate in candidates}
-    if TRAIN not in splits or VALIDATION in splits:
+    # Where some images are open, validation comes from them and nobody's word is overruled.
+    if TRAIN not in splits or VALIDATION in splits or None in splits:
         return candidates
     return tuple(replace(one, split=None) if one.split == TRAIN else one for one in candidates)

@@ -32,11 +32,11 @@ from components.image_example_gen.sources.storage import LOCAL
 from components.image_example_gen.sources.unpacked import (
     BLOCK,
     DamagedError,
+    ReadError,
     Unpacked,
     Writer,
     too_many_bytes,
     unpack_once,
-    unreadable,
 )
 
 ZIP, TAR, TAR_GZ = "zip archive", "tar archive", "tar.gz archive"
@@ -75,13 +75,10 @@ def unpack_archive(settings: SourceSettings, kind: str) -> Unpacked:
     """
 
     def unpack(paths: list[str], writer: Writer) -> None:
-        try:
-            if kind == ZIP:
-                _unpack_zip(paths[0], writer)
-            else:
-                _unpack_tar(paths[0], kind, writer)
-        except _ReadError as error:
-            raise unreadable(settings, error.cause) from error
+        if kind == ZIP:
+            _unpack_zip(paths[0], writer)
+        else:
+            _unpack_tar(paths[0], kind, writer)
 
     return unpack_once(settings, [settings.source], unpack, __name__, kind)
 
@@ -117,14 +114,6 @@ def member_path(name: str) -> str | None:
     if name.startswith("/") or DRIVE.match(name) or ".." in parts:
         return None
     return "/".join(parts)
-
-
-class _ReadError(Exception):
-    """The archive's own file cannot be read."""
-
-    def __init__(self, cause: OSError):
-        super().__init__(str(cause))
-        self.cause = cause
 
 
 class _Taker:
@@ -169,7 +158,7 @@ class _Taker:
             self._writer.add(path, blocks)
 
     def _refuse(self, path: str, reason: str, detail: str) -> None:
-        if self._writer.is_taken(path):
+        while self._writer.is_taken(path):
             path = f"{path} (member {self._number})"
         self._writer.refuse(path, reason, detail)
 
@@ -238,7 +227,7 @@ def _zip_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[b
         raise DamagedError(Fault(UNREADABLE, detail)) from error
     except OSError as error:
         if error.errno is not None:
-            raise _ReadError(error) from error
+            raise ReadError(error) from error
         raise DamagedError(Fault(CORRUPT, f"It cannot be unpacked: {error}.")) from error
     except (*DAMAGE, RuntimeError) as error:
         detail = f"It cannot be unpacked: {_sentence(error)}"
@@ -333,14 +322,14 @@ class _TarStream:
 
 def _told(error: OSError) -> Exception:
     """Returns a damaged stream as `tarfile` tells it, anything else as what the disk did."""
-    return _ReadError(error) if error.errno is not None else tarfile.ReadError(str(error))
+    return ReadError(error) if error.errno is not None else tarfile.ReadError(str(error))
 
 
 def _open_for_reading(path: str) -> BinaryIO:
     try:
         return LOCAL.open(path)
     except OSError as error:
-        raise _ReadError(error) from error
+        raise ReadError(error) from error
 
 
 def _sentence(error: Exception) -> str:

@@ -17,7 +17,7 @@ from components.image_example_gen.sources.storage import join
 
 MIN_CLASSES = 2
 MIN_IMAGES = 2
-FEW_IMAGES = 20
+FEW_IMAGES = 20  # a class of fewer is warned of
 SHOWN = 5
 
 
@@ -101,10 +101,11 @@ def _without_classes(source: str, received: str, listing: Listing, in_folders: b
     loose = [entry.path for entry in refused if entry.reason == NO_LABEL]
     unreadable = [entry for entry in refused if entry.reason == UNREADABLE]
     if loose and in_folders:
+        hints = _kind_hint(source, loose[0]) or _predict_hint(source, loose)
         return InputError(
             f"Expected one folder per class. {received} with files only, e.g. "
-            f"{_quoted(loose[:SHOWN])}. Sort the images into one folder per class."
-            f"{_kind_hint(source, loose[0])}{_table_hint(listing)}"
+            f"{_quoted(loose[:SHOWN])}. Sort the images into one folder per class.{hints}"
+            f"{_table_hint(listing)}"
         )
     if refused and not in_folders:
         return InputError(
@@ -142,6 +143,16 @@ def _kind_hint(source: str, loose: str) -> str:
     name = join(source, "*") if kind == RECORDS else path
     return (
         f" {_quote(loose)} is of the kind {kind}; to read it write data.source: {path_text(name)}."
+    )
+
+
+def _predict_hint(source: str, loose: Iterable[str]) -> str:
+    """Returns what can be done with images that have no labels, if there are any."""
+    if all(is_table_name(path) for path in loose):
+        return ""
+    return (
+        " Images without labels cannot be trained on, but a trained model classifies them: "
+        f"graft predict CONFIG {path_text(source)}."
     )
 
 

@@ -38,6 +38,7 @@ OTHER_PACKINGS = {
     b"PAR1": "a Parquet file",
     b"\x89HDF": "an HDF5 file",
 }
+IMAGES_MEND = "To use images in folders, name the folder above the class folders"
 CRC_MASK = 0xA282EAD8  # TensorFlow's record_writer.h masks checksums that lie beside their data
 
 
@@ -121,7 +122,8 @@ def _matched(source: str) -> list[str]:
             continue
         kind = _recognise_file(source, path, status)
         if kind != RECORDS:
-            raise _no_records(source, path, f"a {kind}")
+            alone = f"A {kind} is named alone: write data.source: {path_text(path)}"
+            raise _no_records(source, path, f"a {kind}", alone)
     if len(empty) == len(paths):
         raise _received(source, "matches empty files only", "Fetch them again")
     return paths
@@ -182,12 +184,11 @@ def _received(source: str, what: str, mend: str) -> InputError:
     return InputError(f"Expected {KNOWN}. Received: data.source={source}, which {what}. {mend}.")
 
 
-def _no_records(source: str, path: str, what: str) -> InputError:
+def _no_records(source: str, path: str, what: str, mend: str = IMAGES_MEND) -> InputError:
     what = what.removeprefix("is ")
     return InputError(
         f"Expected a pattern of TFRecord files. Received: data.source={source}, which matches "
-        f"'{path_text(path)}', {what}. Narrow the pattern; to use images in folders, name the "
-        "folder above the class folders."
+        f"'{path_text(path)}', {what}. Narrow the pattern. {mend}."
     )
 
 

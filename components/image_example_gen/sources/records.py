@@ -37,11 +37,11 @@ from components.image_example_gen.sources.recognition import GZIP_MAGIC, RECORDS
 from components.image_example_gen.sources.storage import LOCAL
 from components.image_example_gen.sources.unpacked import (
     Member,
+    ReadError,
     Unpacked,
     Writer,
     too_many_bytes,
     unpack_once,
-    unreadable,
 )
 
 # The usual pairs of image and label: TF-slim and TFDS's exports, then what tutorials write.
@@ -91,12 +91,9 @@ def list_records(settings: SourceSettings, files: Sequence[str]) -> Listing:
     names = _names_of(files)
 
     def unpack(paths: list[str], writer: Writer) -> None:
-        try:
-            keys = find_keys(settings, _probe(paths))
-            for name, path in zip(names, paths, strict=True):
-                _unpack_file(path, name, keys, writer)
-        except _ReadError as error:
-            raise unreadable(settings, error.cause) from error
+        keys = find_keys(settings, _probe(paths))
+        for name, path in zip(names, paths, strict=True):
+            _unpack_file(path, name, keys, writer)
 
     variant = repr((settings.keys, settings.columns, names))
     unpacked = unpack_once(settings, files, unpack, __name__, variant)
@@ -184,14 +181,6 @@ def _skip(file: BinaryIO, size: int) -> bool:
     return True
 
 
-class _ReadError(Exception):
-    """A file of the source cannot be read."""
-
-    def __init__(self, cause: OSError):
-        super().__init__(str(cause))
-        self.cause = cause
-
-
 def _open_records(path: str) -> Iterator[bytes | Fault]:
     try:
         with LOCAL.open(path) as file:
@@ -202,7 +191,7 @@ def _open_records(path: str) -> Iterator[bytes | Fault]:
             else:
                 yield from read_records(file)
     except OSError as error:
-        raise _ReadError(error) from error
+        raise ReadError(error) from error
 
 
 def _probe(paths: list[str]) -> set[str]:

@@ -20,6 +20,9 @@ from components.image_example_gen.listing import Place
 
 FOLDER, FILE, OTHER = "folder", "file", "other"
 THREADS = min(8, 2 * (os.cpu_count() or 1))
+# A file that is written twice within a tick of its file system's clock has one stamp both times;
+# two seconds is the coarsest tick there is (FAT).
+SETTLED_SECONDS = 2.0
 CHUNK = 256  # calls that a thread makes in one go: handing each over alone costs more than a stat
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 PATTERN_MARKS = frozenset("*?[")

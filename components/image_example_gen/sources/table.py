@@ -1,7 +1,9 @@
 """Reads a table of paths and labels: CSV with any common delimiter, or JSON lines.
 
-Every row ends as a candidate or as refused. Two rows of one path cannot both be right unless they
-say the same, so the first of equal ones counts and contradicting ones are all refused.
+Every row ends as a candidate or as refused, one of empty fields too, as it may have been emptied by
+mistake; only a line with neither text nor delimiter is none. Two rows of one path cannot both be
+right unless they say the same, so the first of equal ones counts and contradicting ones are all
+refused.
 """
 
 import csv
@@ -88,9 +90,9 @@ def list_table(settings: SourceSettings) -> Listing:
         settings: the source, a table; paths in it are relative to its folder, absolute or URIs.
 
     Returns:
-        The listing, unsorted. Refused: rows without a label (`no_label`), without a file that can
-        be read (`unreadable`), of a path named before (`repeated`), and all rows of a path that
-        stands under several labels (`label_conflict`).
+        The listing, unsorted. Refused: rows that are empty or without a label (`no_label`), without
+        a file that can be read (`unreadable`), of a path named before (`repeated`), and all rows of
+        a path that stands under several labels (`label_conflict`).
 
     Raises:
         InputError: it is no table, lacks a column, or has a row that cannot be understood.
@@ -131,18 +133,14 @@ def list_members(settings: SourceSettings, tree: Tree, table: str, content: byte
     # What the archive itself refused is counted there, once; a system file is counted nowhere.
     told = {one.path for one in tree.refused if one.reason != SYSTEM_FILE}
     counted = [row for row in rows if row.path not in told]
+    unnamed = known.keys() - {row.path for row in rows}
     candidates, refused = judge_rows(
         counted,
         lambda named: [_find_member(row, known) for row in named],
         table,
-        frozenset(one.path for one in tree.refused),
+        frozenset([*(one.path for one in tree.refused), *unnamed]),
     )
-    named = {row.path for row in rows}
-    refused += [
-        Refusal(path, NO_LABEL, "The table does not name it.")
-        for path in known
-        if path not in named
-    ]
+    refused += [Refusal(path, NO_LABEL, "The table does not name it.") for path in unnamed]
     return Listing(tuple(candidates), (*refused, *tree.refused), _labels_of(rows), TABLE_KIND)
 
 
@@ -160,7 +158,7 @@ def has_columns(content: bytes, settings: SourceSettings) -> bool:
 def read_rows(
     content: bytes, settings: SourceSettings, source: str, path_of: Callable[[str], str]
 ) -> list[Row]:
-    """Returns the rows of a table, blank lines left out.
+    """Returns the rows of a table, those of empty fields included and blank lines left out.
 
     Args:
         content: the table's bytes: UTF-8, with or without a byte order mark.
@@ -227,6 +225,8 @@ def judge_rows(
 
 
 def _fault_of(row: Row, labels: set[str], first: Mapping[str, Row]) -> Fault | None:
+    if not row.path and not row.label:
+        return Fault(NO_LABEL, f"Row {row.number} of the table has neither a path nor a label.")
     if not row.path:
         return Fault(UNREADABLE, f"Row {row.number} of the table names no file.")
     if not row.label:
@@ -245,7 +245,10 @@ def _name_rows(refused: list[tuple[Row, Fault]], table: str, taken: set[str]) ->
     refusals = []
     for row, fault in sorted(refused, key=lambda one: one[0].number):
         path = row.path or table
-        if path in taken or fault.reason == LABEL_CONFLICT or not row.path:
+        if fault.reason == LABEL_CONFLICT or not row.path:
+            path = f"{path} (row {row.number})"
+        # A file may itself be called as a row would be named.
+        while path in taken:
             path = f"{path} (row {row.number})"
         taken.add(path)
         refusals.append(Refusal(path, fault.reason, fault.detail))
@@ -375,8 +378,10 @@ def _read_csv(
     number = 0
     try:
         for number, values in enumerate(reader, start=1):
-            if number == 1 or not any(values):
+            if number == 1 or (len(values) < 2 and not "".join(values).strip()):
                 continue
+            if not any(values):
+                values = [""] * len(header)
             if len(values) != len(header):
                 what = f"{len(values)} values where the first row has {len(header)}"
                 raise _bad_row(source, number, what, "Quote values that hold the delimiter")

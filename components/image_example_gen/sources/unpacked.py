@@ -25,6 +25,7 @@ from components.image_example_gen import listing
 from components.image_example_gen.listing import Place, SourceSettings
 from components.image_example_gen.quarantine import TOO_MANY_BYTES, Fault, Refusal
 from components.image_example_gen.sources.storage import (
+    SETTLED_SECONDS,
     Status,
     is_remote,
     reason_of,
@@ -36,8 +37,6 @@ FOLDER = "unpacked"
 DATA, INDEX, STAMPS, COPIES = "data.bin", "index.jsonl", "stamps.json", "copies"
 BLOCK = 1 << 20
 GIB = 1 << 30
-# A file may be written twice within one tick of its file system's clock, which no stamp tells.
-SETTLED_SECONDS = 2.0
 UNUSED_SECONDS = 7 * 86_400.0  # how long what no listing has asked for is kept
 
 
@@ -50,6 +49,17 @@ class DamagedError(Exception):
     def __init__(self, fault: Fault):
         super().__init__(fault.detail)
         self.fault = fault
+
+
+class ReadError(Exception):
+    """A file of the source cannot be read; `cause` says why.
+
+    It is no `OSError`, which while unpacking means that the cache cannot be written.
+    """
+
+    def __init__(self, cause: OSError):
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +223,7 @@ def unpack_once(
         settings: the source, its cache and its cap.
         sources: absolute paths or URIs of regular files.
         unpack: writes what the given local paths hold; remote sources are copied for it. It raises
-            `InputError` for what is wrong with them.
+            `InputError` for what is wrong with them, `ReadError` where one cannot be read.
         module: name of the module that `unpack` is in; edited, it unpacks again.
         variant: what else the outcome depends on. Default: nothing.
 
@@ -267,6 +277,8 @@ def _unpack(settings: SourceSettings, sources: Sequence[str], unpack: Unpack, pl
             shutil.rmtree(aside / COPIES, ignore_errors=True)
             _publish(aside, place, settings)
         _remove_unused(place.parent)
+    except ReadError as error:
+        raise unreadable(settings, error.cause) from error
     except OSError as error:
         raise GraftError(
             f"Expected to unpack data.source into the cache. Received: data.source="

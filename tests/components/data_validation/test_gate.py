@@ -197,7 +197,7 @@ LEAKS = dataclasses.replace(GOOD, twins=5, leaks=3, reasons={"leak": 2})
 def test_leaks_are_refused_under_fail_and_only_then():
     failed = check(LEAKS, "leaks", limits(leakage="fail"))
     assert (failed.figure, failed.limit, failed.passed) == (3, 0, False)
-    assert "3 pairs of nearly the same picture lie in different splits (none may)" in failed.words
+    assert "Nearly the same picture in different splits: 3 pairs (none may be)" in failed.words
     reported = check(LEAKS, "leaks", limits(leakage="report"))
     assert (reported.figure, reported.limit, reported.passed) == (3, None, True)
 
@@ -206,8 +206,8 @@ def test_removed_leaks_are_told():
     told = check(LEAKS, "leaks")
     assert told.passed
     assert told.words == (
-        "3 pairs of nearly the same picture lie in different splits; 2 training copies were "
-        "removed."
+        "Nearly the same picture in different splits: 3 pairs; refused: 2 leak. Of two classes in "
+        "one split: 2."
     )
 
 
@@ -255,3 +255,10 @@ def test_what_is_only_told_refuses_nothing_under_fail():
 def test_a_first_run_says_that_there_is_nothing_to_compare_with():
     told = check(GOOD, "drift", limits(drift="fail"), drift=Comparison("", (), ("nothing there",)))
     assert (told.passed, told.words) == (True, "Drift: nothing there.")
+
+
+def test_too_many_near_duplicates_tell_the_setting_that_keeps_them():
+    many = dataclasses.replace(GOOD, refused=GOOD.found // 2, reasons={"leak": GOOD.found // 2})
+    assert "data.leakage: report keeps" in check(many, "refused_share").words
+    others = dataclasses.replace(many, reasons={"empty": GOOD.found // 2})
+    assert "data.leakage" not in check(others, "refused_share").words

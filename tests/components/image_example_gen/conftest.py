@@ -63,6 +63,7 @@ def make_properties(sha256: str = "a", **values: Any) -> Properties:
     defaults = {
         "format": "png",
         "encoding": "png",
+        "reencoded": False,
         "width": 9,
         "height": 9,
         "channels": 3,

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import pickle
 import struct
 import zlib
 
@@ -17,6 +18,7 @@ from components.image_example_gen.examine import (
     measure,
     read_luma,
 )
+from components.image_example_gen.known_files import verdict_from_json, verdict_to_json
 from components.image_example_gen.quarantine import REASONS, Fault
 
 LIMITS = Limits(max_pixels=1000, min_size=4)
@@ -38,7 +40,8 @@ def test_an_accepted_image_s_properties_are_those_of_its_content(image, pillow):
     assert properties.contrast == pytest.approx(luma.std(), abs=1e-6)
     assert (properties.encoding, properties.aspect) == ("png", 1.25)
     hash_, thumbnail = perceptual.describe(luma.astype(np.float32))
-    assert (properties.hash, properties.thumbnail) == (hash_, thumbnail)
+    tint = perceptual.describe_tint(pillow(content))
+    assert (properties.hash, properties.thumbnail) == (hash_, thumbnail + tint)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +155,21 @@ def test_a_format_that_is_re_encoded_keeps_its_name_and_the_digest_of_its_conten
     assert properties.sha256 == hashlib.sha256(content).hexdigest()
     assert properties.bytes == len(content)
     assert [served[:4] for served in seen] == [b"\x89PNG"]
+
+
+def test_a_file_that_stays_as_it_is_is_not_re_encoded_and_a_png_of_a_png_is(image, pillow):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = image(kind="PNG", exif=exif)
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    late = content[:start] + content[end:-12] + content[start:end] + content[-12:]
+    found = [examine(one, LIMITS, pillow) for one in (content, late, image(kind="TIFF"))]
+    assert [(one.format, one.encoding, one.reencoded) for one in found] == [
+        ("png", "png", False), ("png", "png", True), ("tiff", "png", True),
+    ]  # fmt: skip
+    assert pickle.loads(pickle.dumps(found)) == found
+    assert [verdict_from_json(verdict_to_json(one)) for one in found] == found
 
 
 def test_the_content_decides_whatever_the_name_says_so_junk_behind_a_jpeg_does_no_harm(

@@ -11,6 +11,7 @@ from components.image_example_gen.listing import Candidate, Place  # noqa: E402
 PROPERTIES = Properties(
     format="tiff",
     encoding="png",
+    reencoded=True,
     width=30,
     height=20,
     channels=4,
@@ -37,6 +38,7 @@ def test_an_example_holds_what_is_served_and_what_was_found() -> None:
         "image/path": b"rose/\\xff.tif",
         "image/format": b"tiff",
         "image/encoding": b"png",
+        "image/reencoded": 1,
         "image/width": 30,
         "image/height": 20,
         "image/aspect": 1.5,

@@ -287,6 +287,36 @@ def test_files_whose_verdict_is_known_are_told_apart(known, photo, listed, listi
     assert recall(listing_of(first, second), known, Limits(9, 9)) == ([], [first, second])
 
 
+def test_a_file_whose_times_alone_changed_is_read_and_not_examined(
+    known, photo, listed, listing_of, properties
+):
+    verdict = properties(digest(b"one"))
+    known.remember([Examined(listed(photo), digest(b"one"), verdict)], LIMITS, time.time() + LATER)
+    os.utime(photo, (1, 1))
+    touched = listed(photo)
+    assert recall(listing_of(touched), known, LIMITS) == (
+        [Examined(touched, digest(b"one"), verdict)],
+        [],
+    )
+    photo.write_bytes(b"two")
+    changed = listed(photo)
+    assert recall(listing_of(changed), known, LIMITS) == ([], [changed])
+    photo.unlink()
+    assert recall(listing_of(changed), known, LIMITS) == ([], [changed])
+
+
+def test_a_new_file_is_not_read_before_it_is_examined(
+    known, photo, listed, listing_of, monkeypatch
+):
+    learn(known, listed(photo))
+    other = photo.with_name("2.jpg")
+    other.write_bytes(b"two")
+    read = []
+    monkeypatch.setattr(known_files, "read_place", lambda place: read.append(place.file) or b"two")
+    recall(listing_of(listed(photo), listed(other)), known, LIMITS)
+    assert read == []
+
+
 def test_a_copy_of_a_known_content_is_known_without_being_examined(
     known, photo, listed, listing_of, properties
 ):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from components.errors import InputError
 from components.image_example_gen import outcomes
-from components.image_example_gen.examine import Limits, Properties
+from components.image_example_gen.examine import DecodeError, Limits, Properties
 from components.image_example_gen.listing import MAX_BYTES, Candidate, Listing, Place
 from components.image_example_gen.outcomes import (
     Examined,
@@ -24,6 +24,7 @@ from components.image_example_gen.outcomes import (
     unreadable,
 )
 from components.image_example_gen.quarantine import Counts, Fault, Refusal
+from components.image_example_gen.reencode import to_served
 from components.image_example_gen.splits import Dealer
 
 SHARES = {"train": 0.7, "validation": 0.3}
@@ -382,3 +383,31 @@ def test_one_picture_in_thousands_of_folders_is_judged_at_once(accepted):
     judged = judge_copies(copies)
     assert all(isinstance(copy.verdict, Fault) for copy in judged)
     assert judged[-1].verdict.detail.endswith("class00004/9 and 39,988 more.")
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "JPEG"])
+def test_what_examining_had_to_re_encode_is_handed_over_to_be_kept(
+    tmp_path, image, pillow, listed, kind
+):
+    content = image(seed=1, kind=kind)
+    path = tmp_path / "cat" / "1"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    kept = {}
+    examined = examine_file(listed(path), Limits(10_000, 1), pillow, kept.__setitem__)
+    served, _ = to_served(content, kind.lower())
+    assert kept == ({} if served is content else {examined.sha256: served})
+    assert bool(kept) == (kind == "WEBP")
+
+
+def test_what_is_refused_is_not_kept(tmp_path, image, listed):
+    def refuse(content):
+        raise DecodeError("no")
+
+    path = tmp_path / "cat" / "1"
+    path.parent.mkdir()
+    path.write_bytes(image(kind="WEBP"))
+    kept = {}
+    examined = examine_file(listed(path), Limits(10_000, 1), refuse, kept.__setitem__)
+    assert isinstance(examined.verdict, Fault)
+    assert kept == {}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.image_example_gen.perceptual import SIDE, describe
+from components.image_example_gen.perceptual import SIDE, TINT_BYTES, describe, describe_tint
 
 
 def distance(one: int, other: int) -> int:
@@ -57,3 +57,13 @@ def test_any_size_is_described(shape: tuple[int, int]):
 def test_what_is_no_picture_is_refused(shape: tuple[int, ...]):
     with pytest.raises(ValueError, match="Expected luma of one or more rows"):
         describe(np.zeros(shape, np.float32))
+
+
+def test_a_tint_tells_where_which_colours_are():
+    pixels = np.full((8, 8, 3), 90, np.uint8)
+    pixels[:2, :2] = (255, 0, 0)
+    tint = np.frombuffer(describe_tint(pixels), np.uint8)
+    assert len(tint) == TINT_BYTES
+    blue, red = tint[:16], tint[16:]
+    assert (blue[0], red[0]) == (85, 255)
+    assert set(blue[1:]) == set(red[1:]) == {128}

@@ -2,12 +2,25 @@
 
 import io
 import re
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from components.image_example_gen.tiff_header import ends_early, read_page
+from components.image_example_gen.tiff_header import (
+    HEIGHT,
+    MAX_TAGS,
+    WANTED,
+    WIDTH,
+    ends_early,
+    read_page,
+)
+
+VALUES = {
+    254: 0, 256: 5, 257: 3, 258: 8, 259: 1, 262: 0, 273: 200, 277: 1, 279: 15, 324: 300, 325: 20,
+    339: 1,
+}  # fmt: skip
 
 
 def tiff(pixels: np.ndarray, **options) -> bytes:
@@ -63,3 +76,37 @@ def test_what_is_not_read_is_named(tag, value, words):
     )
     content[at + 8 : at + 12] = value.to_bytes(4, "little")
     assert re.search(words, read_page(bytes(content)).unsupported)
+
+
+def directory(*entries: tuple[int, int, int]) -> bytes:
+    """Returns a TIFF of entries (tag, how many values, the value) and nothing else."""
+    rows = [struct.pack("<HHII", tag, 4, count, value) for tag, count, value in sorted(entries)]
+    return b"II*\0" + struct.pack("<IH", 8, len(rows)) + b"".join(rows) + bytes(300)
+
+
+@pytest.mark.parametrize("tag", sorted(WANTED))
+def test_a_tag_without_a_value_is_as_good_as_absent(tag):
+    others = [(name, 1, value) for name, value in VALUES.items() if name != tag]
+    content = directory(*others, (tag, 0, 0))
+    if tag in (WIDTH, HEIGHT):
+        with pytest.raises(KeyError):
+            read_page(content)
+        assert not ends_early(content)
+    else:
+        # An entry of a tag that is not read stands in, so that both have the same length.
+        assert read_page(content) == read_page(directory(*others, (60000, 1, 0)))
+        assert ends_early(content) is False
+
+
+def test_tags_behind_the_thousandth_are_not_looked_at():
+    filling = [(1000 + row, 1, 0) for row in range(MAX_TAGS)]
+    page = [(name, 1, value) for name, value in VALUES.items()]
+    assert read_page(directory(*page, *filling)).unsupported == ""
+    assert "raw" in read_page(directory(*page, (50706, 1, 1))).unsupported
+    assert read_page(directory(*page, *filling, (50706, 1, 1))).unsupported == ""
+
+
+def test_the_end_is_that_of_the_strip_that_ends_last():
+    places = struct.pack("<4I", 150, 90, 10, 20)
+    content = directory((256, 1, 5), (257, 1, 3), (273, 2, 62), (279, 2, 70))
+    assert read_page(content[:62] + places + content[78:]).end == 160

@@ -248,6 +248,14 @@ def test_pattern_that_matches_files_is_a_source(folder: Path, project: Any) -> N
     assert load(path).data.source == str(folder / "shards" / "*.tfrecord")
 
 
+def test_pattern_reaches_into_folders_of_any_depth(folder: Path, project: Any) -> None:
+    path = project.write(project.change("photos/", "shards/**/*.tfrecord"))
+    assert "Expected data.source to exist" in project.refusal(path)
+    (folder / "shards" / "deep" / "deeper").mkdir(parents=True)
+    (folder / "shards" / "deep" / "deeper" / "a.tfrecord").touch()
+    assert load(path).data.source == str(folder / "shards" / "**" / "*.tfrecord")
+
+
 def test_remote_source_is_neither_looked_at_nor_made_a_path(project: Any) -> None:
     config = load(project.write(), ["data.source=gs://bucket/photos/", "push.directory=served"])
     assert config.data.source == "gs://bucket/photos"
@@ -291,6 +299,13 @@ def test_outputs_among_the_photos_are_refused(
         f"would be taken for photos. Received: {key}='{value}', {where} data.source='photos'. "
         "Choose a folder beside the photos."
     )
+
+
+@pytest.mark.parametrize("mark", ["*", "?", "["])
+def test_a_root_that_tfx_would_take_for_a_pattern_is_refused(project: Any, mark: str) -> None:
+    message = project.refusal(project.write(), f"runtime.root='runs{mark}2'")
+    assert "Expected runtime.root without the marks of a pattern" in message
+    assert f"runs{mark}2' with {mark}. Choose another folder." in message
 
 
 def test_outputs_among_the_photos_are_seen_through_links(folder: Path, project: Any) -> None:

@@ -82,6 +82,14 @@ def test_a_file_in_the_wrapping_folder_has_no_label_and_system_files_do_not_hind
     assert listing.found == 3
 
 
+@pytest.mark.parametrize("stray", ["README.md", "wrap\\a\\1.jpg"])
+def test_a_file_beside_the_wrapping_folder_is_refused_alone(archive, settings, reasons, stray):
+    members = {f"photos/{name}": content for name, content in PHOTOS.items()}
+    listing = list_images(settings(archive({**members, stray: b"r"})))
+    assert reasons(listing) == {stray: "no_label"}
+    assert listing.labels == ("a", "b")
+
+
 def test_a_folder_of_images_alone_is_a_class_and_not_looked_through(archive, settings):
     listing = list_images(settings(archive({"daisy/1.jpg": b"x", "daisy/2.jpg": b"y"})))
     assert listing.labels == ("daisy",)
@@ -117,6 +125,16 @@ def test_a_name_that_is_there_twice_counts_once(tmp_path, settings, reasons):
     listing = list_images(settings(tmp_path / "photos.zip"))
     assert contents(listing) == {"a/1": b"first"}
     assert reasons(listing) == {"a/1 (member 2)": "repeated", "a/1 (member 3)": "repeated"}
+
+
+def test_a_name_that_a_refused_member_would_get_may_be_there_already(tmp_path, settings, reasons):
+    path = tmp_path / "p.zip"
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as archive:
+        for name in ("a/1", "a/1 (member 3)", "a/1"):
+            archive.writestr(zipfile.ZipInfo(name), b"x")
+    listing = list_images(settings(path))
+    assert [one.path for one in listing.candidates] == ["a/1", "a/1 (member 3)"]
+    assert reasons(listing) == {"a/1 (member 3) (member 3)": "repeated"}
 
 
 def test_links_pipes_and_devices_in_a_tar_are_refused(tmp_path, write_tar, settings):
@@ -360,14 +378,19 @@ def test_the_path_of_a_member_is_its_name_without_detours(name, path):
     assert member_path(name) == path
 
 
-def test_a_disk_that_fails_under_an_archive_is_told_as_the_source_s(
-    tmp_path, write_zip, settings, monkeypatch
-):
-    def fail(path):
+class FailingDisk:
+    """Local storage that fails once what it holds has been recognised and digested."""
+
+    def open(self, path):
         raise OSError(5, "Input/output error")
 
-    path = write_zip(tmp_path / "photos.zip", PHOTOS)
-    monkeypatch.setattr(archive_module.LOCAL, "open", fail)
-    monkeypatch.setattr(archive_module, "_open_for_reading", archive_module._open_for_reading)
-    with pytest.raises(InputError, match=r"data\.source=.*Input/output error"):
+
+def test_a_disk_that_fails_under_an_archive_is_told_as_the_source_s(archive, settings, monkeypatch):
+    path = archive(PHOTOS)
+    monkeypatch.setattr(archive_module, "LOCAL", FailingDisk())
+    with pytest.raises(InputError) as caught:
         list_images(settings(path))
+    assert str(caught.value) == (
+        f"Expected a source that can be read. Received: data.source={path}: Input/output error. "
+        "Mend its permissions or the disk, or name another source."
+    )

@@ -82,6 +82,22 @@ def test_a_folder_that_cannot_be_trained_on_is_refused_with_value_and_mend(
     assert f"data.source={photos}" in str(caught.value)
 
 
+def test_a_folder_of_images_alone_is_told_how_they_are_classified_without_labels(
+    tmp_path, fill, settings
+):
+    photos = fill(tmp_path / "photos", "a.jpg")
+    with pytest.raises(InputError) as caught:
+        check_source(settings(photos))
+    assert str(caught.value) == (
+        f"Expected one folder per class. Received: data.source={photos} with files only, e.g. "
+        "'a.jpg'. Sort the images into one folder per class. Images without labels cannot be "
+        f"trained on, but a trained model classifies them: graft predict CONFIG {photos}."
+    )
+    (photos / "a.jpg").rename(photos / "a.csv")
+    with pytest.raises(InputError, match=r"one folder per class\. 'a\.csv': To use it as a table"):
+        check_source(settings(photos))
+
+
 def test_an_unreadable_class_folder_says_why_the_class_is_empty(locked, fill):
     fill(locked.parent, "a/1", "a/2", "b/1", "b/2")
     with pytest.raises(InputError, match=r"'locked' \(0\)\. 'locked': .*Permission denied"):

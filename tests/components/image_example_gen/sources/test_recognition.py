@@ -101,7 +101,6 @@ def test_a_pattern_that_matches_nothing_is_an_error(tmp_path):
     ("make", "what"),
     [
         (lambda path: path.write_bytes(PNG), "a single image (png)"),
-        (lambda path: path.with_suffix(".csv").write_bytes(b"path,label\n"), "a table"),
         (lambda path: path.mkdir(), "no file that can be read"),
         (lambda path: os.mkfifo(path), "no file that can be read"),
     ],
@@ -111,9 +110,21 @@ def test_a_pattern_of_other_things_is_an_error_that_names_one(tmp_path, make, wh
     name = os.listdir(tmp_path)[0]
     assert error_of(tmp_path / "a*") == (
         f"Expected a pattern of TFRecord files. Received: data.source={tmp_path}/a*, which matches "
-        f"'{tmp_path}/{name}', {what}. Narrow the pattern; to use images in folders, name the "
+        f"'{tmp_path}/{name}', {what}. Narrow the pattern. To use images in folders, name the "
         "folder above the class folders."
     )
+
+
+def test_a_pattern_of_tables_or_archives_is_told_to_name_one(tmp_path, write_zip):
+    (tmp_path / "a.csv").write_bytes(b"path,label\n")
+    write_zip(tmp_path / "b.zip", {"a/1": b"x"})
+    for name, kind in (("a.csv", "table"), ("b.zip", "zip archive")):
+        pattern = f"{tmp_path}/{name[:2]}*"
+        assert error_of(pattern) == (
+            f"Expected a pattern of TFRecord files. Received: data.source={pattern}, which matches "
+            f"'{tmp_path}/{name}', a {kind}. Narrow the pattern. A {kind} is named alone: write "
+            f"data.source: {tmp_path}/{name}."
+        )
 
 
 def test_a_pattern_of_empty_files_is_an_error(tmp_path):

@@ -11,6 +11,7 @@ from components.image_example_gen import listing as listing_module
 from components.image_example_gen.listing import SourceSettings
 from components.image_example_gen.quarantine import Fault
 from components.image_example_gen.sources import list_images, read_place, unpacked
+from components.image_example_gen.sources import records as records_module
 from components.image_example_gen.sources.recognition import masked_crc
 from components.image_example_gen.sources.records import find_keys, read_records
 
@@ -302,6 +303,17 @@ def test_records_in_a_file_that_may_not_be_read_are_told(locked):
     path.chmod(0)
     with pytest.raises(InputError, match=r"data\.source=.*/d, which may not be read\."):
         list_images(SourceSettings(str(path)))
+
+
+def test_a_disk_that_fails_under_records_is_told_as_the_source_s(tmp_path, settings, monkeypatch):
+    class FailingDisk:
+        def open(self, path):
+            raise OSError(5, "Input/output error")
+
+    path = write(tmp_path / "d", PAIR)
+    monkeypatch.setattr(records_module, "LOCAL", FailingDisk())
+    with pytest.raises(InputError, match=r"can be read\. Received: .*/d: Input/output error\."):
+        list_images(settings(path))
 
 
 def test_the_first_pair_that_is_complete_is_taken():

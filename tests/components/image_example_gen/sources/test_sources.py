@@ -5,6 +5,7 @@ import pytest
 
 from components.errors import InputError
 from components.image_example_gen.sources import list_images
+from components.image_example_gen.splits import Dealer
 
 
 def test_every_listing_is_sorted_and_names_no_path_twice(tmp_path, write_tar, settings):
@@ -41,3 +42,32 @@ def test_a_listing_of_an_untouched_source_is_the_same_twice(tmp_path, fill, sett
     photos = fill(tmp_path / "photos", "a/1", "b/2", "loose", ".x")
     os.mkfifo(photos / "a" / "pipe")
     assert list_images(settings(photos)) == list_images(settings(photos))
+
+
+def splits_given(listing):
+    return {one.path: one.split for one in listing.candidates}
+
+
+def test_explicit_train_without_validation_is_dealt_where_no_image_is_open(
+    tmp_path, fill, settings
+):
+    photos = fill(tmp_path / "photos", "1", "2", "3")
+    (photos / "t.csv").write_text("path,label,split\n1,x,train\n2,y,train\n3,x,test\n")
+    listing = list_images(settings(photos / "t.csv"))
+    assert splits_given(listing) == {"1": None, "2": None, "3": "test"}
+    assert listing.predefined == {"test"}
+
+
+def test_explicit_train_stays_train_where_validation_can_be_dealt_out_of_open_images(
+    tmp_path, fill, settings
+):
+    photos = fill(tmp_path / "photos", "1", "2", "3")
+    (photos / "t.csv").write_text("path,label,split\n1,x,train\n2,y,\n3,x,test\n")
+    listing = list_images(settings(photos / "t.csv"))
+    assert splits_given(listing) == {"1": "train", "2": None, "3": "test"}
+    assert listing.predefined == {"train", "test"}
+    dealer = Dealer({"train": 0.5, "validation": 0.5}, "", listing.predefined)
+    assert dealer.shares == {"train": 0.5, "validation": 0.5}
+    assert dealer.split_of(listing.candidates[0], "0" * 64) == "train"
+    dealt = {dealer.split_of(listing.candidates[1], f"{number:064x}") for number in range(20)}
+    assert dealt == {"train", "validation"}

@@ -158,6 +158,44 @@ def test_rows_without_a_file_or_a_label_are_refused_each(listed, photos):
     assert listing.found == 7
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,label,note\n\na/1.jpg,x,\n  \n,,\nb/2.jpg,y,\n,,by hand\n,\n",
+        '{"path": "a/1.jpg", "label": "x"}\n \n{}\n{"path": "b/2.jpg", "label": "y"}\n'
+        '{"path": "", "note": "by hand"}\n{"path": null, "label": " "}\n',
+    ],
+    ids=["CSV", "JSON"],
+)
+def test_a_row_of_empty_fields_is_refused_and_a_blank_line_is_no_row(listed, content):
+    listing = listed(content)
+    assert [one.path for one in listing.candidates] == ["a/1.jpg", "b/2.jpg"]
+    numbers = (5, 7, 8) if content.startswith("path") else (3, 5, 6)
+    assert details(listing) == [
+        (
+            f"labels.csv (row {number})",
+            "no_label",
+            f"Row {number} of the table has neither a path nor a label.",
+        )
+        for number in numbers
+    ]
+    assert listing.found == 5
+
+
+def test_a_file_that_is_called_as_a_refused_row_would_be_keeps_its_name(listed, fill, photos):
+    fill(photos, "a.jpg", "a.jpg (row 3)", "a.jpg (row 3) (row 3)")
+    rows = "a.jpg,x\na.jpg,x\na.jpg (row 3),y\na.jpg (row 3) (row 3),y\n"
+    listing = listed(HEADER + rows)
+    assert [one.path for one in listing.candidates] == [
+        "a.jpg",
+        "a.jpg (row 3)",
+        "a.jpg (row 3) (row 3)",
+    ]
+    assert details(listing) == [
+        ("a.jpg (row 3) (row 3) (row 3)", "repeated", "Row 3 names it again; row 2 counts.")
+    ]
+
+
 def test_a_path_named_twice_counts_once_under_one_label(listed):
     listing = listed(HEADER + "a/1.jpg,x\nb/2.jpg,y\n./a/1.jpg,x\na/1.jpg,\n")
     assert [one.path for one in listing.candidates] == ["a/1.jpg", "b/2.jpg"]
@@ -340,4 +378,15 @@ def test_a_table_in_an_archive_without_its_columns_is_no_table(tmp_path, write_z
             "no_label",
             "It lacks the columns of a table of paths and labels, so it was not used as one.",
         )
+    ]
+
+
+def test_a_member_that_is_called_as_a_refused_row_would_be_keeps_its_name(
+    tmp_path, write_zip, settings
+):
+    members = {"t.csv": b"path,label\n1,x\n1,x\n", "1": b"one", "1 (row 3)": b"two"}
+    listing = list_images(settings(write_zip(tmp_path / "photos.zip", members)))
+    assert [(one.path, one.reason) for one in listing.refused] == [
+        ("1 (row 3)", "no_label"),
+        ("1 (row 3) (row 3)", "repeated"),
     ]
