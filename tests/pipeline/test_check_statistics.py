@@ -26,6 +26,8 @@ NOTHING = (
     "Drift: nothing to compare with, as no model is served or it was trained on these very images."
 )
 
+pytestmark = pytest.mark.e2e  # imports TensorFlow Data Validation
+
 
 def decode(content: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(content)) as image:
@@ -215,7 +217,6 @@ def test_a_departure_from_the_schema_fails_with_the_words_of_the_gate(
     assert "train: feature 'image/format'" in check["words"]
 
 
-@pytest.mark.e2e  # imports TFX
 def test_the_schema_is_that_of_the_pipeline() -> None:
     pytest.importorskip("tfx")
     from pipeline.definition import SCHEMA_FILE

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.e2e  # takes hundreds of megabytes
+
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 5_000  # pixels, of RGBA 100 MB
 # What a forked process reports as its ru_maxrss begins with its parent's; VmHWM is its own.

@@ -148,6 +148,7 @@ def test_names_with_bytes_that_are_not_utf_8_spaces_and_newlines_are_listed_and_
     assert path_text(listing.candidates[0].path) == "caf\\xe9/two\nlines.jpg"
 
 
+@pytest.mark.e2e  # many files
 def test_twenty_thousand_class_folders_are_listed_in_seconds(tmp_path, settings):
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -316,6 +316,7 @@ def test_a_table_that_may_not_be_read_is_told(locked):
         list_images(SourceSettings(str(table)))
 
 
+@pytest.mark.e2e  # many files
 def test_a_hundred_thousand_rows_take_seconds(listed):
     rows = "".join(f"a/{number}.jpg,x\n" for number in range(99_999))
     start = time.monotonic()
