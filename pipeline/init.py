@@ -33,9 +33,12 @@ EXAMPLES: dict[str, Any] = {
     "data.splits.test": 0.1,
     "base.name": DEFAULT_BASE,
     "base.path": f"base{SUFFIX}",
+    "base.preset": "resnet_50_imagenet",
+    "base.saved_model": "feature_vector",
     "base.weights": "imagenet",
     "base.preprocessing": RESCALE_1_1,
     "image.size": OPEN_SIZE,
+    "train.time_budget": "30m",
 }
 MODEL_SUFFIXES = (SUFFIX, ".h5", ".hdf5", ".pb")
 WIDTH = 100

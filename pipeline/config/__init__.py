@@ -6,7 +6,9 @@ given, `document.py` reads the file with the line of every key, `checks.py` look
 between keys and against files, `messages.py` words what is wrong, `loading.py` joins them.
 """
 
+from pipeline.config.fields import section_of
 from pipeline.config.loading import load
-from pipeline.config.model import NO_WEIGHTS, Config, dump_schema, section_of, slug
+from pipeline.config.model import Config, dump_schema, slug
+from pipeline.config.training import NO_WEIGHTS
 
 __all__ = ["NO_WEIGHTS", "Config", "dump_schema", "load", "section_of", "slug"]

@@ -18,7 +18,8 @@ from components.image_example_gen.sources import (
 )
 from components.trainer.base_file import SUFFIX, check_fits, inspect_base
 from pipeline.config.messages import Fault
-from pipeline.config.model import IMAGENET, NO_WEIGHTS, Base, Config, Preprocessing, Splits
+from pipeline.config.model import Config, Splits
+from pipeline.config.training import IMAGENET, NO_WEIGHTS, Base, Preprocessing
 
 SHARE_TOLERANCE = 1e-6
 

@@ -12,24 +12,20 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from components.augmentations import AMOUNTS, FLIPS, PRESETS
 from components.bases import BASES, nearest_base
 from components.errors import InputError
 from components.trainer.base_file import SUFFIX
 from pipeline.config.document import Document, Key, read_scalar, show
-from pipeline.config.model import (
-    IMAGENET,
-    MAX_NAME,
-    NO_WEIGHTS,
-    REMOTE,
-    Columns,
-    Config,
-    Keys,
-    section_of,
-    slug,
-)
+from pipeline.config.fields import REMOTE, section_of
+from pipeline.config.model import MAX_NAME, Columns, Config, Keys, slug
+from pipeline.config.training import IMAGENET, MAX_LAYERS, NO_WEIGHTS
 
 Fault = tuple[Key, str]  # the key that is wrong, and what to say of it
 
+_AUGMENTATIONS = ", ".join(
+    [f"flip: {', '.join(FLIPS)}", *(f"{name}: up to {most}" for name, (most, _) in AMOUNTS.items())]
+)
 # What is expected where the field's type and bounds do not tell it.
 EXPECTED = {
     "name": f"lower case letters, digits and dashes, starting with a letter, up to {MAX_NAME} "
@@ -41,6 +37,16 @@ EXPECTED = {
     "data.split_salt": "text of up to 100 characters",
     **{f"data.columns.{name}": "the name of a column" for name in Columns.model_fields},
     **{f"data.keys.{name}": "the name of a feature" for name in Keys.model_fields},
+    "base.preset": "a preset's name, such as resnet_50_imagenet, or a preset folder",
+    "train.augment": f"{', '.join(PRESETS)}, or a list of augmentations with an amount each "
+    f"({_AUGMENTATIONS})",
+    "train.time_budget": "a time such as 90s, 30m or 1h30m",
+    "fine_tune.layers": f"a number of layers from 0 to {MAX_LAYERS}, the name of a block, or all",
+    "tune.space.hidden": "a list of at least one list of widths, none twice, such as [[], [128]]",
+    "tune.space.dropout": "a list of at least one share from 0 to 0.95, none twice, or {min, max}",
+    "tune.space.learning_rate": "a list of at least one step size from 1e-9 to 10, none twice, or "
+    "{min, max}",
+    "tune.space.fine_tune_layers": "a list of values of fine_tune.layers above 0, none twice",
     "head.hidden": "a list of up to 16 widths, each a whole number from 1 to 65536",
     "runtime.beam_args": "a list of flags, each beginning with --",
 }
@@ -52,6 +58,13 @@ EXAMPLES = {
     "data.splits.train": "0.8",
     "data.splits.validation": "0.2",
     "base": "{name: MobileNetV2}",
+    "train.augment": "light",
+    "train.time_budget": "30m",
+    "fine_tune.layers": "20",
+    "tune.space.hidden": "[[], [128]]",
+    "tune.space.dropout": "{min: 0, max: 0.6}",
+    "tune.space.learning_rate": "{min: 0.0001, max: 0.01}",
+    "tune.space.fine_tune_layers": "[10, 20]",
     "runtime.beam_args": "[--direct_num_workers=1]",
     "push": "{directory: served/flowers}",
     "push.directory": "served/flowers",
@@ -112,6 +125,8 @@ def _expected(key: Key) -> str:
     section = section_of(field)
     if section:
         return f"a section with {', '.join(section.model_fields)}"
+    if field.annotation is bool:
+        return "true or false"
     if _choices(field):
         return f"one of {', '.join(_choices(field))}"
     number = _number_of(field)

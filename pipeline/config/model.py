@@ -4,110 +4,38 @@ Every value is frozen, so that all stages see the same; a key that is not here i
 only holds between keys, or against files, is in `checks.py`.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    model_validator,
-)
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo
 
 from components.bases import BASES
 from components.errors import InputError
 from components.image_example_gen.listing import SourceSettings
-from components.trainer.base_file import SUFFIX, inspect_base
+from components.trainer.base_file import inspect_base
+from pipeline.config.fields import LocalPath, Section, number, section, to_path
+from pipeline.config.training import Base, FineTune, Head, Image, Train, Tune
 
-Preprocessing = Literal["rescale_0_1", "rescale_-1_1", "imagenet_mean_std", "caffe", "none"]
-IMAGENET = "imagenet"
-NO_WEIGHTS = "none"
-WEIGHTS_SUFFIXES = (".h5", SUFFIX)  # .weights.h5 ends in .h5
 MAX_NAME = 63  # what Kubernetes allows for the name of a job
 REMOTE_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*/?")
 GIB = 1 << 30
-REMOTE = "remote"  # the type of pydantic's error for a path that is not on this machine
-
-
-def _number(text: str, unit: str, default: Any = ..., **bounds: Any) -> Any:
-    """Returns a field that tells its unit and its range, a lower and an upper bound, in words."""
-    lower, at_most = "above {gt:.12g} and", "at most "
-    if "ge" in bounds:
-        lower, at_most = "from {ge:.12g} to", ""
-    upper = "below {lt:.12g}" if "lt" in bounds else at_most + "{le:.12g}"
-    words = f"{lower} {upper}".format(**bounds)
-    extra: dict[str, Any] = {"unit": unit, "range": words}
-    described = f"{text} ({unit}, {words})."
-    return Field(default, description=described, json_schema_extra=extra, **bounds)
-
-
-def _section(model: type[BaseModel]) -> Any:
-    """Returns a field for a section that may be left out, described as the section itself is."""
-    return Field(default_factory=dict, description=model.__doc__)
-
-
-def _to_path(value: Any, info: ValidationInfo) -> Path:
-    """Makes a path absolute against the folder in the context, the current one by default."""
-    value = str(value) if isinstance(value, Path) else value
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError("Expected a path.")
-    if "://" in value:
-        raise PydanticCustomError(REMOTE, "Expected a path on this machine.")
-    folder = (info.context or {}).get("folder", ".")
-    return Path(os.path.abspath(os.path.join(folder, os.path.expanduser(value))))
 
 
 def _to_source(value: Any, info: ValidationInfo) -> str:
     """Returns a URI as it is and anything else as an absolute path or pattern."""
     if isinstance(value, str) and REMOTE_PATH.match(value):
         return value.rstrip("/")
-    return str(_to_path(value, info))
+    return str(to_path(value, info))
 
 
-def _to_weights(value: Any, info: ValidationInfo) -> str | Path:
-    """Returns `imagenet`, `none` (also for null) or the absolute path of a weights file."""
-    if value is None or value in (IMAGENET, NO_WEIGHTS):
-        return value or NO_WEIGHTS
-    if not str(value).endswith(WEIGHTS_SUFFIXES):
-        raise ValueError(f"Expected {IMAGENET}, {NO_WEIGHTS} or a weights file.")
-    return _to_path(value, info)
-
-
-def _check_base_name(value: Any) -> Any:
-    if value is not None and not (isinstance(value, str) and value in BASES):
-        raise ValueError("Expected the name of a base.")
-    return value
-
-
-LocalPath = Annotated[Path, BeforeValidator(_to_path)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _open(cls, data: Any) -> Any:
-        """Takes a section whose keys are all commented out for an empty one."""
-        return {} if data is None else data
-
-
-class Splits(_Section):
+class Splits(Section):
     """Shares of the images, decided by content; they add up to 1."""
 
-    train: float = _number("Share of the images that the head learns from", "share", gt=0, lt=1)
-    validation: float = _number("Share that the model gate judges by", "share", gt=0, lt=1)
-    test: float | None = _number(
+    train: float = number("Share of the images that the head learns from", "share", gt=0, lt=1)
+    validation: float = number("Share that the model gate judges by", "share", gt=0, lt=1)
+    test: float | None = number(
         "Share that is reported on, never gated on; none by default", "share", None, gt=0, lt=1
     )
 
@@ -117,7 +45,7 @@ class Splits(_Section):
         return {name: share for name, share in shares.items() if share is not None}
 
 
-class Columns(_Section):
+class Columns(Section):
     """Names of a table's columns; split and group may be absent from it."""
 
     path: str = Field("path", min_length=1, description="Path, relative to the table's folder.")
@@ -130,14 +58,14 @@ class Columns(_Section):
     )
 
 
-class Keys(_Section):
+class Keys(Section):
     """Names of the features in a TFRecord source; by default the usual ones are tried."""
 
     image: str | None = Field(None, min_length=1, description="The encoded image.")
     label: str | None = Field(None, min_length=1, description="The class, as text or a number.")
 
 
-class Data(_Section):
+class Data(Section):
     """The labelled images and what is refused among them."""
 
     source: Annotated[str, BeforeValidator(_to_source)] = Field(
@@ -146,8 +74,8 @@ class Data(_Section):
         "TFRecord files (path relative to this file, or a URI such as gs://…); originals are only "
         "read."
     )
-    columns: Columns = _section(Columns)
-    keys: Keys = _section(Keys)
+    columns: Columns = section(Columns)
+    keys: Keys = section(Keys)
     splits: Splits = Field(Splits(train=0.8, validation=0.2), description=Splits.__doc__)
     group: str | None = Field(
         None,
@@ -165,20 +93,20 @@ class Data(_Section):
         description="What is done when the images differ from those that the served model was "
         "trained on, or validation from train: report, fail (the run stops).",
     )
-    max_refused: float = _number(
+    max_refused: float = number(
         "Share of images that may be refused before the run stops", "share", 0.05, ge=0, le=1
     )
-    max_pixels: int = _number(
+    max_pixels: int = number(
         "Largest image by width times height; larger ones are refused",
         "pixels",
         100_000_000,
         ge=1,
         le=10_000_000_000,
     )
-    min_size: int = _number(
+    min_size: int = number(
         "Least width and height; smaller images are refused", "pixels", 1, ge=1, le=4096
     )
-    max_unpacked: float = _number(
+    max_unpacked: float = number(
         "Most that an archive or TFRecord files may unpack to", "GiB", 50.0, gt=0, le=1_000_000
     )
     split_salt: str = Field(
@@ -188,123 +116,16 @@ class Data(_Section):
     )
 
 
-class Base(_Section):
-    """The pre-trained network that the head is grafted onto: a name or a file."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["name"]}, {"required": ["path"]}]}
-    )
-
-    name: Annotated[str | None, BeforeValidator(_check_base_name)] = Field(
-        None,
-        description="Name in keras.applications (one of the known names); or give path.",
-        json_schema_extra={"enum": [*BASES, None]},
-    )
-    path: LocalPath | None = Field(
-        None, description="A .keras file that takes one image (path, relative to this file)."
-    )
-    weights: Annotated[str | Path | None, BeforeValidator(_to_weights)] = Field(
-        None,
-        validate_default=False,
-        description="imagenet (the default with a name), none (random), or a weights file "
-        "(.weights.h5, .h5 or .keras; path, relative to this file); not with path.",
-    )
-    preprocessing: Preprocessing | None = Field(
-        None,
-        description="How pixels from 0 to 255 are scaled for a base given by path: rescale_0_1 "
-        "(to 0..1), rescale_-1_1 (to -1..1), imagenet_mean_std (RGB standardised), caffe (BGR "
-        "less the mean), none (left as they are). A name's is known.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_weights(cls, data: Any) -> Any:
-        named = isinstance(data, dict) and data.get("name") is not None
-        return {"weights": IMAGENET, **data} if named else data
-
-
-class Image(_Section):
-    """What an image becomes before the base sees it."""
-
-    size: int | None = _number(
-        "Height and width that images are resized to; by default what the base takes",
-        "pixels",
-        None,
-        ge=8,
-        le=2048,
-    )
-    resize: Literal["stretch", "crop", "pad"] = Field(
-        "stretch",
-        description="How an image that is not square is made so: stretch (whole image, "
-        "distorted), crop (its middle), pad (whole image, black borders).",
-    )
-
-
-class Head(_Section):
-    """The layers that are trained on top of the base."""
-
-    pooling: Literal["average", "max"] = Field(
-        "average", description="How the base's feature map becomes one vector: average or max."
-    )
-    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
-        (128,),
-        strict=False,  # a list of YAML's becomes a tuple, which cannot be changed
-        max_length=16,
-        description="Widths of the hidden layers (units, each from 1 to 65536, up to 16 layers; "
-        "[] for none).",
-    )
-    dropout: float = _number("Dropout before each layer of the head", "share", 0.2, ge=0, lt=1)
-
-
-class Train(_Section):
-    """Training of the head on the frozen base's features."""
-
-    epochs: int = _number("Passes over the training images at most", "epochs", 20, ge=1, le=100_000)
-    batch_size: int = _number("Images in one step", "images", 32, ge=1, le=65_536)
-    learning_rate: float = _number("Step size of Adam", "per step", 0.001, gt=0, le=10)
-    patience: int = _number(
-        "Epochs without improvement, and not less than 60 steps, before training stops early",
-        "epochs",
-        3,
-        ge=0,
-        le=100_000,
-    )
-    seed: int = _number("Seed of everything random", "integer", 0, ge=0, le=2**31 - 1)
-    watch: float = _number(
-        "Share of train that is carved out for early stopping to watch, and at least 30 images or "
-        "a quarter of few; the validation split is never seen in training",
-        "share",
-        0.1,
-        gt=0,
-        le=0.5,
-    )
-
-
-class FineTune(_Section):
-    """Further training of the base's last layers, at a lower rate."""
-
-    layers: int = _number(
-        "How many of the base's last layers are trained further, batch normalisation left as it "
-        "is; 0 leaves the base frozen",
-        "layers",
-        0,
-        ge=0,
-        le=100_000,
-    )
-    epochs: int = _number("Passes over the training images at most", "epochs", 5, ge=1, le=100_000)
-    learning_rate: float = _number("Step size of Adam", "per step", 0.00001, gt=0, le=10)
-
-
-class Evaluate(_Section):
+class Evaluate(Section):
     """What a model must reach on the validation split before it is pushed."""
 
-    min_accuracy: float = _number("Least accuracy on validation", "share", 0.6, ge=0, le=1)
-    max_accuracy_drop: float = _number(
+    min_accuracy: float = number("Least accuracy on validation", "share", 0.6, ge=0, le=1)
+    max_accuracy_drop: float = number(
         "How far accuracy may fall below the served model's", "share", 0.0, ge=0, le=1
     )
 
 
-class Push(_Section):
+class Push(Section):
     """Where the served model stands."""
 
     directory: LocalPath = Field(
@@ -313,7 +134,7 @@ class Push(_Section):
     )
 
 
-class Runtime(_Section):
+class Runtime(Section):
     """Where and by what the pipeline runs."""
 
     root: LocalPath = Field(
@@ -331,7 +152,7 @@ class Runtime(_Section):
     )
 
 
-class Config(_Section):
+class Config(Section):
     """The whole configuration; made by `load`, or from a dictionary by `Config.model_validate`."""
 
     name: str = Field(
@@ -342,13 +163,14 @@ class Config(_Section):
     )
     data: Data = Field(description=Data.__doc__)
     base: Base = Field(description=Base.__doc__)
-    image: Image = _section(Image)
-    head: Head = _section(Head)
-    train: Train = _section(Train)
-    fine_tune: FineTune = _section(FineTune)
-    evaluate: Evaluate = _section(Evaluate)
+    image: Image = section(Image)
+    head: Head = section(Head)
+    train: Train = section(Train)
+    fine_tune: FineTune = section(FineTune)
+    tune: Tune = section(Tune)
+    evaluate: Evaluate = section(Evaluate)
     push: Push = Field(description=Push.__doc__)
-    runtime: Runtime = _section(Runtime)
+    runtime: Runtime = section(Runtime)
 
     @property
     def home(self) -> Path:
@@ -450,12 +272,6 @@ class Config(_Section):
     def to_yaml(self) -> str:
         """Returns `resolved()` as YAML, keys in the order of the configuration."""
         return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
-
-
-def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """Returns the model of a field that is a section, or None."""
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def slug(text: str) -> str:
