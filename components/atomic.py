@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,15 +27,14 @@ def written_aside(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     for leftover in parent.glob(f"{ASIDE_PREFIX}*"):
-        with suppress(OSError), _locked(leftover, required=True):
+        with suppress(OSError), _locked(leftover):
             shutil.rmtree(leftover)
-    aside = Path(tempfile.mkdtemp(prefix=ASIDE_PREFIX, dir=parent))
-    # A file system without locks must not keep anybody from writing; nothing is removed on it.
-    with _locked(aside, required=False):
-        try:
-            yield aside
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+    aside, lock = _new_aside(parent)
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        os.close(lock)
 
 
 def publish(aside: Path, place: Path) -> None:
@@ -53,6 +53,20 @@ def publish(aside: Path, place: Path) -> None:
     _flush(place.parent)
 
 
+def remove(place: Path) -> None:
+    """Removes a folder so that nobody sees half of it, even where the remover is killed.
+
+    What a kill leaves is removed by the next `written_aside` in the same parent.
+
+    Raises:
+        OSError: it is not there, or may not be removed.
+    """
+    # Renamed to a free name, since making a folder first would fail on a full disk.
+    aside = place.with_name(f"{ASIDE_PREFIX}{uuid.uuid4().hex}")
+    os.rename(place, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is there whole or, when it fails, as it was before."""
     aside = path.with_name(f"{ASIDE_PREFIX}{os.getpid()}-{path.name}")
@@ -63,20 +77,37 @@ def write_text(path: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
 
 
+def _new_aside(parent: Path) -> tuple[Path, int]:
+    """Returns a new folder and the open descriptor that holds its lock."""
+    while True:
+        aside = Path(tempfile.mkdtemp(prefix=ASIDE_PREFIX, dir=parent))
+        with suppress(FileNotFoundError):
+            lock = os.open(aside, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_held = True
+            except BlockingIOError:
+                is_held = False
+            except OSError:
+                # A file system without locks must not keep anybody from writing; nothing is
+                # removed on it.
+                is_held = True
+            # Before it was locked, another writer may have taken it for a leftover.
+            if is_held and aside.exists():
+                return aside, lock
+            os.close(lock)
+
+
 @contextmanager
-def _locked(folder: Path, required: bool) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Holds the lock of a folder, which the operating system frees when the process ends.
 
     Raises:
-        OSError: it is required, and another process holds it or the file system knows no locks.
+        OSError: another process holds it, or the file system knows no locks.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if required:
-                raise
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

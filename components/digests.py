@@ -6,7 +6,7 @@ hit; every stage therefore carries `code_digest` of its entry module among its p
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +22,15 @@ def file_digest(path: str | Path) -> str:
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)
+    return digest.hexdigest()
+
+
+def parts_digest(parts: Iterable[str | bytes]) -> str:
+    """Returns the SHA-256 of several parts as 64 hexadecimal digits; their borders count."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        digest.update(f"{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
 

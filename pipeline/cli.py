@@ -103,7 +103,12 @@ def configured(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @main.command()
 @click.argument("photos")
-@click.option("--base", metavar="NAME_OR_FILE", help="A keras.applications name or a .keras file.")
+@click.option(
+    "--base",
+    metavar="NAME_OR_PATH",
+    help="A name that graft bases lists, a .keras file, or the folder of a KerasHub preset or a "
+    "SavedModel.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Default: NAME.yaml, here.")
 @json_option
 def init(photos: str, base: str | None, output: Path | None, as_json: bool) -> None:
@@ -118,6 +123,23 @@ def init(photos: str, base: str | None, output: Path | None, as_json: bool) -> N
     with quiet(Path(os.devnull)):
         result = {"config": str(write_config(photos, base, output))}
     present.show(as_json, result, present.init_text)
+
+
+@main.command()
+@click.argument("name", required=False)
+@json_option
+def bases(name: str | None, as_json: bool) -> None:
+    """List the known bases; of NAME its blocks, and the lines for the configuration."""
+    from pipeline import bases as known
+    from pipeline import present
+    from pipeline.noise import quiet
+
+    if name is None:
+        present.show(as_json, {"bases": known.list_bases()}, present.bases_text)
+        return
+    with quiet(Path(os.devnull)):
+        result = known.describe_base(name)
+    present.show(as_json, result, present.bases_text)
 
 
 verify_option = click.option(
@@ -210,21 +232,58 @@ def predict(
     output: Path | None,
 ) -> None:
     """Classify IMAGES (files or folders) with the served model."""
+    from pipeline import asking, present
     from pipeline import config as configuration
     from pipeline import predict as prediction
-    from pipeline import present
     from pipeline.noise import quiet
 
     directory = configuration.load(config, overrides, check_inputs=False).push.directory
     if output:
         prediction.check_output(output)
-    files = prediction.find_files(images)
+    files = asking.find_files(images)
     with quiet(Path(os.devnull)):
         rows = list(prediction.predict(directory, files))
     if output:
         prediction.write_rows(rows, output)
     result = {"predictions": rows, "output": str(output) if output else None}
     present.show(as_json, result, present.predict_text)
+
+
+@main.command()
+@configured
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.npy|FILE.csv|FILE.parquet",
+    help="Write there; see above.",
+)
+def embed(
+    config: Path,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    photos: tuple[Path, ...],
+    output: Path,
+) -> None:
+    """Write the served model's features of PHOTOS (files or folders), a vector each.
+
+    They are for search, clustering and plots. FILE.npy holds float32 [images, width], and
+    FILE.paths.json beside it the paths in the same order; FILE.csv the columns path, f0, f1 and so
+    on; FILE.parquet the columns path and embedding. A photo that cannot be read gets no vector and
+    is named with its reason.
+    """
+    from pipeline import asking, present
+    from pipeline import config as configuration
+    from pipeline import embed as embedding
+    from pipeline.noise import quiet
+
+    directory = configuration.load(config, overrides, check_inputs=False).push.directory
+    embedding.check_output(output)
+    files = asking.find_files(photos)
+    with quiet(Path(os.devnull)):
+        result = embedding.embed(directory, files, output)
+    present.show(as_json, result, present.embed_text)
 
 
 if __name__ == "__main__":

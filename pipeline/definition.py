@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from tfx.components import Evaluator, ExampleValidator, StatisticsGen, Trainer, Transform
+from tfx.components import Evaluator, ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.placeholder import placeholder
 from tfx.orchestration import metadata, pipeline
@@ -22,15 +22,19 @@ from components.evaluator.baseline import CANDIDATE, MODEL, ServedModelStrategy
 from components.evaluator.eval_config import Limits, build_eval_config
 from components.image_example_gen.component import ImageExampleGen
 from components.pusher.component import Pusher
+from components.trainer import preset_base, warm_start_strategy
 from pipeline.beam_options import SLOTS, VARIABLE
 from pipeline.config import NO_WEIGHTS, Config
+from pipeline.config.training import seconds
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "image_examples.pbtxt"
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
 RUN_FN = "components.trainer.run.run_fn"
+TUNER_FN = "components.trainer.tuning.tuner_fn"
 
 BASELINE_STATISTICS = "BaselineStatistics"
 TEST_EVALUATOR = "TestEvaluator"
+WARM_START = "WarmStart"
 
 # These look at the outside world (what is served), which no cache key of TFX knows.
 NEVER_CACHED = ("Pusher",)
@@ -98,23 +102,53 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
     )
     transform.add_upstream_node(data_gate)
 
-    trainer = Trainer(
-        examples=example_gen.outputs["examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        schema=schema.outputs["schema"],
-        run_fn=RUN_FN,
-        train_args=trainer_pb2.TrainArgs(splits=[features.TRAIN]),
+    training = {
+        "base": _base_settings(config),
+        "base_sha256": base_digest(config),
+        "image": image_settings,
+        "head": config.head.model_dump(mode="json"),
+        "train": _train_settings(config),
+        "fine_tune": config.fine_tune.model_dump(mode="json"),
+        "cache": str(config.cache),
+        "transform_sha256": transform_sha256,
+    }
+    on_train = {
+        "examples": example_gen.outputs["examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "schema": schema.outputs["schema"],
+        "train_args": trainer_pb2.TrainArgs(splits=[features.TRAIN]),
         # TFX wants an evaluation split here; ours stays unseen by the trainer.
-        eval_args=trainer_pb2.EvalArgs(splits=[features.TRAIN]),
+        "eval_args": trainer_pb2.EvalArgs(splits=[features.TRAIN]),
+    }
+    before_training = []
+    if config.tune.trials:
+        tuner = Tuner(
+            **on_train,
+            tuner_fn=TUNER_FN,
+            custom_config={
+                **training,
+                "tune": config.tune.model_dump(mode="json"),
+                "code_sha256": digests.code_digest(TUNER_FN.rpartition(".")[0]),
+            },
+        )
+        before_training.append(tuner)
+    if config.train.warm_start:
+        warm_start = Resolver(
+            strategy_class=warm_start_strategy.WarmStartStrategy,
+            config={"push_directory": str(config.push.directory)},
+            **{
+                MODEL: Channel(type=standard_artifacts.Model),
+                warm_start_strategy.EXAMPLES: example_gen.outputs["examples"],
+            },
+        ).with_id(WARM_START)
+        before_training.append(warm_start)
+    trainer = Trainer(
+        **on_train,
+        run_fn=RUN_FN,
+        base_model=warm_start.outputs[MODEL] if config.train.warm_start else None,
+        hyperparameters=tuner.outputs["best_hyperparameters"] if config.tune.trials else None,
         custom_config={
-            "base": _base_settings(config),
-            "base_sha256": base_digest(config),
-            "image": image_settings,
-            "head": config.head.model_dump(mode="json"),
-            "train": config.train.model_dump(mode="json"),
-            "fine_tune": config.fine_tune.model_dump(mode="json"),
-            "cache": str(config.cache),
-            "transform_sha256": transform_sha256,
+            **training,
             "code_sha256": digests.code_digest(RUN_FN.rpartition(".")[0]),
         },
     )
@@ -166,6 +200,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
             baseline_statistics,
             data_gate,
             transform,
+            *before_training,
             trainer,
             baseline,
             evaluator,
@@ -183,16 +218,33 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
 
 
 def base_digest(config: Config) -> str:
-    """Identifies the base by content: of its file, or of its name and weights."""
+    """Identifies the base by content: of its file or folder, or of its name and weights.
+
+    A preset by name is identified by that name, as KerasHub keeps what it stands for.
+    """
     base = config.base
     if base.path:
         return digests.file_digest(base.path)
+    if base.saved_model:
+        return digests.folder_digest(base.saved_model)
+    if base.preset:
+        is_local = preset_base.is_folder(base.preset)
+        return digests.folder_digest(base.preset) if is_local else f"preset:{base.preset}"
     weights = base.weights
     if isinstance(weights, Path):
         weights = digests.file_digest(weights)
     if weights == NO_WEIGHTS:
         return f"{base.name}:random with seed {config.train.seed}"
     return f"{base.name}:{weights}"
+
+
+def _train_settings(config: Config) -> dict[str, Any]:
+    """Returns the section `train` with its time budget in seconds."""
+    budget = config.train.time_budget
+    return {
+        **config.train.model_dump(mode="json"),
+        "time_budget": seconds(budget) if budget else None,
+    }
 
 
 def _base_settings(config: Config) -> dict[str, Any]:

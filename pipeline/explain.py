@@ -43,6 +43,7 @@ REPEATS = {
 # What no cache knows, hence asked in every run.
 LOOKS_OUTSIDE = {
     "Baseline": "asks in every run which model is served",
+    "WarmStart": "asks in every run which model is served",
     "BaselineStatistics": "asks in every run which data the served model was trained on",
     "Pusher": "looks in every run at what is served",
 }

@@ -15,15 +15,18 @@ import yaml
 from pydantic import BaseModel
 
 from components.atomic import write_text
-from components.bases import BASES, NONE, RESCALE_1_1, nearest_base
+from components.bases import BASES, NONE, RESCALE_0_1, RESCALE_1_1, nearest_base
 from components.errors import InputError
 from components.features import SPLITS
+from components.trainer import preset_base
 from components.trainer.base_file import SUFFIX, BaseFile, check_fits, inspect_base
 from pipeline.config import Config, load, section_of, slug
+from pipeline.config.checks import GRAPH_FILE
 from pipeline.first_look import Photos, look
 
 VALIDATION = 0.2  # share of the photos that the written configuration leaves for validation
 DEFAULT_BASE = "MobileNetV2"
+ANY_SIZE = "The base takes any size; its accuracy is best at the one it was made at."
 OPEN_SIZE = 224  # pixels, for a base that takes any size: what most bases were trained on
 # What a key without a default may look like; written commented out.
 EXAMPLES: dict[str, Any] = {
@@ -50,7 +53,8 @@ def write_config(photos: str | Path, base: str | None = None, output: Path | Non
 
     Args:
         photos: whatever `data.source` may be.
-        base: a name in `components.bases.BASES`, or a `.keras` file; MobileNetV2 by default.
+        base: a name in `components.bases.BASES`, a `.keras` file, or the folder of a KerasHub
+            preset or a SavedModel; MobileNetV2 by default.
         output: file to write, which must not exist; `NAME.yaml` in the current folder by default,
             where NAME follows from the photos' name.
 
@@ -168,10 +172,15 @@ def _base_keys(base: str, folder: Path, seen: Photos) -> tuple[dict[str, Any], d
             "base.weights": "Keras downloads imagenet once; without network give a file.",
             "image.size": f"{base} takes {size}x{size} if nothing is given.{typical}",
         }
+    if os.path.isfile(os.path.join(base, GRAPH_FILE)):
+        return _saved_model_keys(base, folder, typical)
+    if os.path.isfile(os.path.join(base, preset_base.CONFIG)):
+        return _preset_keys(base, folder, typical)
     if not base.endswith(MODEL_SUFFIXES) and not os.path.exists(base):
         near = nearest_base(base)
         raise InputError(
-            f"Expected the name of a base or a {SUFFIX} file. Received: --base {base}. "
+            f"Expected the name of a base, a {SUFFIX} file, or the folder of a KerasHub preset or "
+            f"of a SavedModel. Received: --base {base}. "
             f"{f'Did you mean {near}? ' if near else ''}Known are {', '.join(BASES)}."
         )
     base_file = inspect_base(base)
@@ -179,6 +188,43 @@ def _base_keys(base: str, folder: Path, seen: Photos) -> tuple[dict[str, Any], d
     keys["base.preprocessing"], scaling = _file_scaling(base_file)
     keys["image.size"], size_said = _file_size(base_file)
     return keys, {"base.preprocessing": scaling, "image.size": size_said + typical}
+
+
+def _saved_model_keys(
+    base: str, folder: Path, typical: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    from components.trainer.saved_model_base import inspect_saved_model
+
+    size = inspect_saved_model(base).size
+    keys = {
+        "base.saved_model": _relative(Path(os.path.abspath(base)), folder),
+        "base.preprocessing": RESCALE_0_1,
+        "image.size": OPEN_SIZE if size is None else None,
+    }
+    return keys, {
+        "base.preprocessing": f"CHECK THIS: TensorFlow Hub's take {RESCALE_0_1}, a SavedModel does "
+        "not tell it, and a wrong one costs accuracy without an error.",
+        "image.size": _size_said(size) + typical,
+    }
+
+
+def _preset_keys(base: str, folder: Path, typical: str) -> tuple[dict[str, Any], dict[str, str]]:
+    preset = preset_base.describe_preset(base)
+    keys: dict[str, Any] = {"base.preset": _relative(Path(os.path.abspath(base)), folder)}
+    comments = {"image.size": f"{_size_said(preset.size)}{typical}"}
+    if preset.size is None:
+        keys["image.size"] = OPEN_SIZE
+    if preset.preprocessing is None:
+        keys["base.preprocessing"] = RESCALE_1_1
+        comments["base.preprocessing"] = (
+            "CHECK THIS: the preset has no image converter to tell it, and a wrong one costs "
+            "accuracy without an error."
+        )
+    return keys, comments
+
+
+def _size_said(size: int | None) -> str:
+    return ANY_SIZE if size is None else f"The base takes {size}x{size} if nothing is given."
 
 
 def _file_scaling(base_file: BaseFile) -> tuple[str, str]:
@@ -195,7 +241,7 @@ def _file_size(base_file: BaseFile) -> tuple[int | None, str]:
     height, width, _ = base_file.input_shape
     size = height or width
     if size is None:
-        return OPEN_SIZE, "The base takes any size; its accuracy is best at the one it was made at."
+        return OPEN_SIZE, ANY_SIZE
     check_fits(base_file, size)
     return None, f"The base takes {size}x{size} only."
 

@@ -18,6 +18,7 @@ from components.errors import GraftError, InputError, RefusedError
 from components.evaluator.results import class_changes
 from components.image_example_gen.quarantine import COUNTS_FILE, QUARANTINE_FILE, Counts
 from components.pusher import served
+from components.trainer import record
 from pipeline.config import Config
 from pipeline.history import FAILED, INTERRUPTED, REFUSED, History, Stage
 from pipeline.lock import run_lock
@@ -58,7 +59,8 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
         (on validation), `baseline_metrics`, `test_metrics`, `accuracy_by_label`, `images`,
         `classes`, `quarantine` (the file that names the refused images, None where there are
         none), `data` (the data gate's checks, each `name`, `figure`, `limit`, `passed`, `words`),
-        `served` (the served version's folder), `report`, `log`, `seconds`.
+        `training` (see `record.summarize`; None where none took place), `served` (the served
+        version's folder), `report`, `log`, `seconds`.
 
     Raises:
         InputError: configuration, photos or base cannot work.
@@ -153,6 +155,7 @@ def _conclude(
         "run_id": run_id,
         **outcome,
         **_read_data(config, run_id),
+        "training": _read_training(config, run_id),
         "served": _served_folder(config),
         "report": None,
         "log": str(config.logs / f"{run_id}.log"),
@@ -248,6 +251,16 @@ def _read_data(config: Config, run_id: str) -> dict[str, Any]:
             for check in verdict.checks
         ],
     }
+
+
+def _read_training(config: Config, run_id: str) -> dict[str, Any] | None:
+    """Returns what the training came to, and puts its pictures where the user looks for them."""
+    stage = _stages(config, run_id).get("Trainer")
+    if stage is None or "model_run" not in stage.outputs:
+        return None
+    folder = Path(stage.outputs["model_run"][0].uri)
+    record.copy_shown(folder, config.reports / run_id)
+    return record.summarize(record.read_record(folder), folder)
 
 
 def _read_verdict(stage: Stage) -> Verdict | None:

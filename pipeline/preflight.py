@@ -35,16 +35,26 @@ def check_folders(config: Config) -> Listing:
 
 
 def check_base(config: Config) -> None:
-    """Loads the base once, so that a wrong file or unreachable weights end the run at its start.
+    """Loads the base once, so that a wrong one ends the run at its start.
+
+    Found are a wrong file or preset, unreachable weights, a size that the base does not take, and
+    a block to fine-tune from that it does not have.
 
     Raises:
         InputError: naming the value and the mend.
     """
     import keras
 
-    from components.trainer.backbones import load_base
+    from components.trainer.backbones import load_base, pooled_base
+    from components.trainer.blocks import first_trainable
 
-    load_base(config.base.model_dump(mode="json"), config.resolved_image_size)
+    _ = config.resolved_preprocessing  # a preset by name is asked for it here
+    settings = config.base.model_dump(mode="json")
+    size = config.resolved_image_size
+    base = load_base(settings, size)
+    pooled_base(base, size, config.head.pooling)
+    for layers in (config.fine_tune.layers, *config.tune.space.fine_tune_layers):
+        first_trainable(base, settings, layers)
     keras.backend.clear_session()
 
 

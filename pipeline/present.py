@@ -28,6 +28,7 @@ GAP = 2  # characters between the columns of a table
 LABEL_WIDTH = 24  # characters of a class's name in the table
 BLOCKS = ("", *"▏▎▍▌▋▊▉")  # eighths of a character
 MARKS = {"ran": "✓", "cached": "=", "refused": "✗", "failed": "✗", "interrupted": "✗"}
+STAGE_NAMES = {"head": "head", "fine_tune": "fine-tuning"}
 PASS_MARKS = {True: "✓", False: "✗"}
 # These checks always have a figure, so passing them is nothing to tell.
 PLAIN_CHECKS = ("refused_share", "classes", "images_per_class")
@@ -127,6 +128,7 @@ def run_text(summary: Mapping[str, Any]) -> str:
         rows.append(("images", _images_text(images)))
         rows.append(("classes", _classes_text(summary["classes"])))
     rows += [("data", words) for words in _told_words(summary.get("data") or ())]
+    rows += _training_rows(summary.get("training"))
     if metrics:
         rows.append(("accuracy", _accuracy_text(summary)))
     if summary.get("test_metrics"):
@@ -159,6 +161,25 @@ def check_text(result: Mapping[str, Any]) -> str:
         # A path is not wrapped, so that it can be copied.
         parts.append(f"Contact sheet\n  {visible(result['page'])}\n")
     return "\n".join(part for part in parts if part)
+
+
+def _training_rows(training: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Returns what is told of the training: its stages, the features, and each note."""
+    if not training:
+        return []
+    stages = [
+        f"{STAGE_NAMES[name]}: best of {stage['epochs']} epochs was number {stage['best_epoch']}"
+        for name, stage in training["stages"].items()
+    ]
+    if len(stages) > 1:
+        stages[-1] += f", {STAGE_NAMES[training['kept']]} is kept"
+    features = training["features"]
+    told = f"features of {features['computed']:,} images computed, {features['reused']:,} reused"
+    rows = [("training", f"{'; '.join(stages)}; {told}")]
+    if training["tuned"]:
+        values = ", ".join(f"{key}={value}" for key, value in training["tuned"].items())
+        rows.append(("tuned", values))
+    return rows + [("note", words) for words in training["notes"]]
 
 
 def explain_text(result: Mapping[str, Any]) -> str:
@@ -198,6 +219,52 @@ def predict_text(result: Mapping[str, Any]) -> str:
         answer = ("", row["error"]) if row["error"] else (f"{row['score']:.3f}", row["label"])
         table.add_row(Text(visible(row["path"])), Text(visible(answer[1])), answer[0])
     return _render(table)
+
+
+def embed_text(result: Mapping[str, Any]) -> str:
+    """Returns what was written where, and each photo that got no vector with its reason."""
+    paths = f", their paths to {result['paths']}" if result["paths"] else ""
+    written = f"{result['images']:,} vectors of {result['width']:,} to {result['output']}"
+    text = f"Wrote {visible(written + paths)}.\n"
+    if not result["refused"]:
+        return text
+    table = _table("without a vector", "why")
+    for one in result["refused"]:
+        table.add_row(Text(visible(one["path"])), Text(visible(one["error"])))
+    return text + _render(table)
+
+
+def bases_text(result: Mapping[str, Any]) -> str:
+    """Returns the table of all bases, or one base with its blocks and lines to configure it."""
+    if "bases" in result:
+        columns = ("base", "parameters", "size", "least", "width", "preprocessing")
+        table = _figures(columns, ("base", "preprocessing"))
+        for base in result["bases"]:
+            sizes = (f"{base['size']}", f"{base['min_size']}", f"{base['width']:,}")
+            table.add_row(base["name"], f"{base['parameters']:,}", *sizes, base["preprocessing"])
+        legend = "Sizes in pixels; width: features after pooling. One base: graft bases NAME."
+        return _render(table) + f"{legend}\n"
+    facts = _pairs(
+        [
+            ("base", result["name"]),
+            ("parameters", f"{result['parameters']:,}"),
+            ("size", f"{result['size']} pixels, at least {result['min_size']}"),
+            ("width", f"{result['width']:,} features after pooling"),
+            ("preprocessing", result["preprocessing"]),
+        ]
+    )
+    table = _figures(("block", "layers", "parameters"), ("block",))
+    for block in result["blocks"]:
+        table.add_row(block["name"], f"{block['layers']:,}", f"{block['parameters']:,}")
+    about = "Blocks, with what fine-tuning from each on trains; for fine_tune.layers:"
+    return f"{facts}\n{about}\n{_render(table)}\nIn the configuration:\n{result['configuration']}"
+
+
+def _figures(columns: Sequence[str], words: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="left" if column in words else "right", overflow="fold")
+    return table
 
 
 def _images_text(images: Mapping[str, Any]) -> str:

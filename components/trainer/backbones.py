@@ -1,31 +1,35 @@
-"""The pre-trained base, frozen and pooled: by name from `keras.applications`, or from a file."""
+"""The pre-trained base, frozen and pooled.
 
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+It comes by name from `keras.applications`, from a `.keras` file, from a KerasHub preset or from a
+SavedModel folder.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from components import features
+from components.bases import BASES
 from components.errors import InputError
-from components.trainer import base_file
-
-DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer before weights count as unreachable
-
+from components.trainer import base_file, preset_base, saved_model_base
+from components.trainer.downloads import download_timeout, first_line
 
 POOLINGS = {
     "average": keras.layers.GlobalAveragePooling2D,
     "max": keras.layers.GlobalMaxPooling2D,
+    "flatten": keras.layers.Flatten,
 }
 
 
 def load_base(base: Mapping[str, Any], size: int) -> keras.Model:
-    """Builds the base without its top and loads its weights.
+    """Loads the base, or builds it without its top and loads its weights.
 
     Args:
-        base: `path` of a `.keras` file, or `name` in `keras.applications` with `weights`
-            (`"imagenet"`, `"none"` for random ones, or the path of a weights file).
+        base: one of `path` of a `.keras` file; `name` in `keras.applications` with `weights`
+            (`"imagenet"`, `"none"` for random ones, or the path of a weights file); `preset`, a
+            KerasHub preset's name, URI or folder; `saved_model`, a SavedModel's folder, which
+            stays frozen.
         size: side of the input image, pixels.
 
     Returns:
@@ -33,11 +37,18 @@ def load_base(base: Mapping[str, Any], size: int) -> keras.Model:
         channels] or a vector [batch, width].
 
     Raises:
-        InputError: the file, its input, its output or the weights do not fit or cannot be had.
+        InputError: the base, its input, its output or the weights do not fit or cannot be had.
     """
-    model = _from_file(base["path"], size) if base.get("path") else _from_name(base, size)
-    if len(model.outputs) != 1 or len(model.outputs[0].shape) not in (2, 4):
-        shapes = [tuple(output.shape) for output in model.outputs]
+    if base.get("path"):
+        model = _from_file(base["path"], size)
+    elif base.get("preset"):
+        model = preset_base.load_preset(base["preset"], size)
+    elif base.get("saved_model"):
+        model = saved_model_base.load_saved_model(base["saved_model"], size)
+    else:
+        model = _from_name(base, size)
+    shapes = [tuple(output.shape) for output in model.outputs]
+    if len(shapes) != 1 or len(shapes[0]) not in (2, 4):
         raise InputError(
             "Expected a base whose one output is a feature map (rank 4) or a vector (rank 2). "
             f"Received: output shapes={shapes}. Cut the base at its last feature map."
@@ -51,18 +62,35 @@ def pooled_base(base: keras.Model, size: int, pooling: str) -> keras.Model:
     Args:
         base: see `load_base`.
         size: side of the input image, pixels.
-        pooling: `"average"` or `"max"`.
+        pooling: `"average"`, `"max"`, or `"flatten"`, which keeps every position: the vector has
+            height times width times channels numbers.
 
     Returns:
         A model from float32 [batch, size, size, 3] to float32 [batch, width].
+
+    Raises:
+        InputError: the base does not take images of this size, or nothing is left of them.
     """
     base.trainable = False
     pixels = keras.Input((size, size, 3), name=features.PIXELS)
-    # training=False keeps batch normalisation in inference mode, when fine-tuning too.
-    vectors = base(pixels, training=False)
+    try:
+        # training=False keeps batch normalisation in inference mode, when fine-tuning too.
+        (vectors,) = keras.tree.flatten(base(pixels, training=False))
+    except Exception as error:
+        raise _too_small(base, size, first_line(error)) from error
+    if 0 in vectors.shape:
+        raise _too_small(base, size, f"an output of shape {tuple(vectors.shape)}")
     if len(vectors.shape) == 4:
         vectors = POOLINGS[pooling](name="pooled")(vectors)
     return keras.Model(pixels, vectors, name="pooled_base")
+
+
+def _too_small(base: keras.Model, size: int, received: str) -> InputError:
+    return InputError(
+        f"Expected a base that takes images of image.size={size} pixels and leaves something of "
+        f"them. Received: the base {base.name} ({received}). Write a larger image.size, such as "
+        "the one that the base was trained on."
+    )
 
 
 def _from_file(path: str, size: int) -> keras.Model:
@@ -72,12 +100,18 @@ def _from_file(path: str, size: int) -> keras.Model:
     except Exception as error:
         raise InputError(
             f"Expected a .keras file that Keras {keras.__version__} can load. Received: "
-            f"base.path={path} ({_first_line(error)}). Save it again with this Keras version."
+            f"base.path={path} ({first_line(error)}). Save it again with this Keras version."
         ) from error
 
 
 def _from_name(base: Mapping[str, Any], size: int) -> keras.Model:
     name, weights = base["name"], base["weights"]
+    if size < BASES[name].min_size:
+        raise InputError(
+            f"Expected image.size to be at least {BASES[name].min_size} pixels, the least that "
+            f"{name} takes. Received: image.size={size}. Write image.size: {BASES[name].size}, or "
+            "choose another base."
+        )
     build = getattr(keras.applications, name)
     if weights == "imagenet":
         return _with_imagenet(build, name, size)
@@ -89,12 +123,12 @@ def _from_name(base: Mapping[str, Any], size: int) -> keras.Model:
 
 def _with_imagenet(build: Any, name: str, size: int) -> keras.Model:
     try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT):
+        with download_timeout():
             return build(include_top=False, weights="imagenet", input_shape=(size, size, 3))
     except Exception as error:
         raise InputError(
             f"Expected the ImageNet weights of {name} to be in Keras's cache or to be reachable. "
-            f"Received: base.weights=imagenet ({_first_line(error)}). On a machine with network "
+            f"Received: base.weights=imagenet ({first_line(error)}). On a machine with network "
             f"run `keras.applications.{name}(include_top=False).save('{name}.keras')`, copy the "
             f"file here and set base.path to it, or set base.weights to a weights file of {name} "
             "without its top."
@@ -107,21 +141,6 @@ def _load_weights(model: keras.Model, name: str, path: str) -> None:
     except Exception as error:
         raise InputError(
             f"Expected a weights file of {name} without its top. Received: base.weights={path} "
-            f"({_first_line(error)}). Save it with `model.save_weights('{name}.weights.h5')` from "
+            f"({first_line(error)}). Save it with `model.save_weights('{name}.weights.h5')` from "
             f"`keras.applications.{name}(include_top=False)`."
         ) from error
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -110,7 +110,8 @@ def check_fits(base_file: BaseFile, size: int) -> None:
 def _check_format(path: Path) -> None:
     if path.is_dir():
         raise InputError(
-            f"Expected a {SUFFIX} file. Received: the folder {path}, as of a SavedModel. {CONVERT}"
+            f"Expected a {SUFFIX} file. Received: the folder {path}. Give a SavedModel's folder by "
+            "base.saved_model, a KerasHub preset's by base.preset."
         )
     if path.suffix != SUFFIX:
         raise InputError(

@@ -1,37 +1,12 @@
-"""The head, and base and head joined: how they are built, trained and fine-tuned.
+"""Base and head joined, in the forms that training and serving need.
 
-Nothing here shapes the cached features; what does stands in `backbones`, `dataset` and
-`feature_cache`, whose code is part of their key.
+Nothing here shapes the kept features; what does stands in `backbones`, `dataset` and
+`augmentation`, whose code is part of their key.
 """
-
-import math
-from collections.abc import Mapping
-from typing import Any
 
 import keras
 
-from components.errors import GraftError
-
-
-def new_head(width: int, classes: int, head: Mapping[str, Any]) -> keras.Model:
-    """Builds the classifier that is trained on the pooled features.
-
-    Args:
-        width: length of one feature vector.
-        classes: number of classes.
-        head: `hidden` (widths of ReLU layers) and `dropout` (share in [0, 1) before each Dense).
-
-    Returns:
-        A model from float32 [batch, width] to probabilities float32 [batch, classes].
-    """
-    vectors = keras.Input((width,), name="features")
-    outputs = vectors
-    for units in head["hidden"]:
-        outputs = keras.layers.Dropout(head["dropout"])(outputs)
-        outputs = keras.layers.Dense(units, activation="relu")(outputs)
-    outputs = keras.layers.Dropout(head["dropout"])(outputs)
-    outputs = keras.layers.Dense(classes, activation="softmax", name="probabilities")(outputs)
-    return keras.Model(vectors, outputs, name="head")
+FLOAT32 = "float32"
 
 
 def join(pooled: keras.Model, head: keras.Model) -> keras.Model:
@@ -39,73 +14,42 @@ def join(pooled: keras.Model, head: keras.Model) -> keras.Model:
     return keras.Model(pooled.input, head(pooled.output), name="classifier")
 
 
-def unfreeze_top(base: keras.Model, layers: int) -> int:
+def unfreeze(base: keras.Model, first: int) -> int:
     """Makes the last layers of the base trainable, all but batch normalisation.
 
     Args:
         base: the base, in which everything is frozen.
-        layers: number of layers, counted from the output; more than there are means all.
+        first: index of the first of its layers that is trained.
 
     Returns:
         The number of weights (tensors) that are trainable now.
     """
     base.trainable = True
     for index, layer in enumerate(base.layers):
-        top = index >= len(base.layers) - layers
-        layer.trainable = top
+        layer.trainable = index >= first
     _freeze_batch_normalization(base)
     return len(base.trainable_weights)
 
 
-def fit(
-    model: keras.Model, training: Any, watched: Any, stage: Mapping[str, Any]
-) -> dict[str, list[float]]:
-    """Trains until the watched loss stops falling, and keeps the best weights.
+def in_precision(base: keras.Model, precision: str) -> keras.Model:
+    """Returns the base computing in another precision, with the same weights.
+
+    Layers of a file carry their own precision, so that Keras's global one does not reach them.
 
     Args:
-        model: what to train.
-        training: `(inputs, label_index)` arrays with `batch_size` in `stage`, or a dataset.
-        watched: the same, of the images that early stopping watches.
-        stage: `epochs`, `learning_rate`, `patience` (epochs without improvement before stopping)
-            and, for arrays, `batch_size`.
-
-    Returns:
-        The learning curves, one value an epoch: loss, accuracy, val_loss, val_accuracy.
-
-    Raises:
-        GraftError: the training or the watched loss became infinite or NaN.
+        base: see `backbones.load_base`.
+        precision: `"float32"` returns it as it is; `"mixed_float16"` or `"mixed_bfloat16"` keep
+            weights in float32 and compute in 16 bits.
     """
-    model.compile(
-        keras.optimizers.Adam(stage["learning_rate"]),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    callbacks = [
-        keras.callbacks.EarlyStopping(
-            "val_loss", patience=stage["patience"], restore_best_weights=True
-        ),
-        keras.callbacks.TerminateOnNaN(),
-    ]
-    arguments = {"epochs": stage["epochs"], "callbacks": callbacks, "verbose": 2}
-    if isinstance(training, tuple):
-        history = model.fit(
-            *training, validation_data=watched, batch_size=stage["batch_size"], **arguments
-        )
-    else:
-        history = model.fit(training, validation_data=watched, **arguments)
-    curves = {name: [float(x) for x in values] for name, values in history.history.items()}
-    _check_finite(curves, stage["learning_rate"])
-    return curves
+    if precision == FLOAT32:
+        return base
 
+    def convert(layer: keras.Layer) -> keras.Layer:
+        return layer.__class__.from_config({**layer.get_config(), "dtype": precision})
 
-def _check_finite(curves: Mapping[str, list[float]], learning_rate: float) -> None:
-    for epoch, losses in enumerate(zip(curves["loss"], curves["val_loss"], strict=True), start=1):
-        for loss in losses:
-            if not math.isfinite(loss):
-                raise GraftError(
-                    f"Expected a finite loss. Received: {loss} in epoch {epoch} with "
-                    f"learning_rate={learning_rate}. Lower the learning rate."
-                )
+    copy = keras.models.clone_model(base, clone_function=convert)
+    copy.set_weights(base.get_weights())
+    return copy
 
 
 def _freeze_batch_normalization(model: keras.Model) -> None:

@@ -2,22 +2,36 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-import tensorflow_transform as tft
 
-from components import features
-from components.digests import code_digest, file_digest
-from components.trainer import backbones, dataset, early_stopping, feature_cache, model, signatures
+from components import bases
+from components.augmentations import augment_text, resolve_augment
+from components.digests import parts_digest
+from components.trainer import (
+    augmentation,
+    curves,
+    model,
+    observations,
+    preparation,
+    samples,
+    signatures,
+    stages,
+    tuned,
+    warm_start,
+)
+from components.trainer.preparation import Prepared
+from components.trainer.progress import BUDGET, Budget, Keeper, Progress
+from components.trainer.record import CURVES_FILE, RECORD_FILE, TENSORBOARD
+from components.trainer.stages import FINE_TUNE, HEAD, Context
+from components.transform.image_ops import unscale
 
-EXTRACTION_BATCH = 64  # images; features do not depend on it, memory does
-MAKERS = ("backbones", "dataset", "feature_cache")  # the modules that make the features
-TRAINING_RECORD = "training.json"  # learning curves and figures, in the model run directory
+TRAININGS = "training"  # folder of the states of trainings, in the pipeline's cache
 
 
 def run_fn(fn_args: Any) -> None:
@@ -26,120 +40,166 @@ def run_fn(fn_args: Any) -> None:
     Args:
         fn_args: TFX's `FnArgs`: `train_files` are patterns of the training split only;
             `custom_config` holds the sections `base`, `image`, `head`, `train`, `fine_tune` of the
-            configuration, the digests `base_sha256` and `transform_sha256`, and the folder `cache`.
+            configuration (`train.time_budget` in seconds), the digests `base_sha256`,
+            `transform_sha256` and `code_sha256`, and the folder `cache`; `base_model` is the
+            served model with `train.warm_start`; `hyperparameters` are the tuner's.
     """
-    settings = fn_args.custom_config
-    keras.utils.set_random_seed(settings["train"]["seed"])
-    transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    labels = [
-        label.decode() for label in transform_output.vocabulary_by_name(features.LABEL_VOCABULARY)
-    ]
-    base = backbones.load_base(settings["base"], settings["image"]["size"])
-    embedder = backbones.pooled_base(base, settings["image"]["size"], settings["head"]["pooling"])
+    started = time.monotonic()
+    settings, values = tuned.apply(fn_args.custom_config, fn_args.hyperparameters)
+    budget = Budget(settings["train"]["time_budget"])
+    prepared = preparation.prepare(fn_args, settings)
+    prepared_at = time.monotonic()
+    folder = Path(fn_args.model_run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    keeper = Keeper(Path(settings["cache"], TRAININGS), _key(prepared, fn_args.base_model))
+    context = Context(keeper, budget, folder / TENSORBOARD)
 
-    files = _expand(fn_args.train_files)
-    cached, from_cache = _features(files, settings, transform_output, embedder, labels)
-    watched = early_stopping.watched(
-        list(cached.keys), list(cached.label_index), settings["train"]["watch"]
-    )
-    train = _patient(settings["train"], int((~watched).sum()))
-    head = model.new_head(embedder.output.shape[-1], len(labels), settings["head"])
-    curves = {"head": _train_head(head, cached, watched, train)}
-    classifier = model.join(embedder, head)
+    notes = list(prepared.notes)
+    head = stages.build_head(prepared, settings["head"])
+    facts = warm_start.facts_of(settings, prepared.labels)
+    if settings["train"]["warm_start"]:
+        notes.append(warm_start.start_from(fn_args.base_model, head, facts))
+    courses = {HEAD: stages.train_head(prepared, head, context)}
+    head_weights = head.get_weights()
     if settings["fine_tune"]["layers"]:
-        stage = {**train, **settings["fine_tune"]}
-        watched_keys = [bytes(key) for key in cached.keys[watched]]
-        training, watching = (
-            dataset.fine_tuning_batches(
-                files, transform_output, watched_keys, watch, stage["batch_size"], stage["seed"]
-            )
-            for watch in (False, True)
-        )
-        curves["fine_tune"] = _fine_tune(classifier, base, training, watching, stage)
+        courses |= _fine_tune(prepared, head, context, courses[HEAD], notes)
 
-    module = signatures.ServingModule(classifier, embedder, transform_output, labels)
-    signatures.export(module, fn_args.serving_model_dir)
-    _record(fn_args.model_run_dir, curves, watched, from_cache)
-
-
-def _expand(patterns: Sequence[str]) -> list[str]:
-    """Returns the files of TFX's patterns, which it leaves to the caller to expand."""
-    return sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
-
-
-def _patient(train: Mapping[str, Any], images: int) -> dict[str, Any]:
-    patience = early_stopping.patience_in_epochs(train["patience"], images, train["batch_size"])
-    return {**train, "patience": patience}
-
-
-def _features(
-    files: Sequence[str],
-    settings: Mapping[str, Any],
-    transform_output: Any,
-    embedder: keras.Model,
-    labels: Sequence[str],
-) -> tuple[feature_cache.Features, bool]:
-    key = feature_cache.cache_key(
-        [
-            *(file_digest(path) for path in files),
-            json.dumps(settings["image"], sort_keys=True),
-            settings["transform_sha256"],
-            settings["base_sha256"],
-            *(code_digest(f"components.trainer.{name}") for name in MAKERS),
-            settings["head"]["pooling"],
-            *labels,
-        ]
+    classifier, embedder = _in_float32(prepared, head)
+    module = signatures.ServingModule(
+        classifier, embedder, prepared.transform_output, prepared.labels
     )
-
-    def extract() -> Iterator[feature_cache.Batch]:
-        batches = dataset.transformed_batches(files, transform_output, EXTRACTION_BATCH)
-        for pixels, label_index, keys in batches:
-            yield embedder.predict_on_batch(pixels), label_index.numpy(), keys.numpy()
-
-    width = embedder.output.shape[-1]
-    folder = Path(settings["cache"]) / "features"
-    return feature_cache.load_or_extract(folder, key, width, extract)
+    signatures.export(module, fn_args.serving_model_dir)
+    head.set_weights(head_weights)
+    warm_start.save(fn_args.serving_model_dir, head, facts)
+    notes += _observe(prepared, courses, budget)
+    seconds = {"features": prepared_at - started, "training": time.monotonic() - prepared_at}
+    _record(folder, prepared, courses, notes, values, seconds)
+    keeper.forget()
 
 
-def _train_head(
-    head: keras.Model,
-    cached: feature_cache.Features,
-    watched: np.ndarray,
-    train: Mapping[str, Any],
-) -> dict[str, list[float]]:
-    return model.fit(
-        head,
-        (cached.vectors[~watched], cached.label_index[~watched]),
-        (cached.vectors[watched], cached.label_index[watched]),
-        train,
+def _key(prepared: Prepared, base_model: str | None) -> str:
+    """Identifies a training by all that its result depends on, so that it goes on with its own."""
+    settings = prepared.settings
+    lasting = {name: value for name, value in settings["train"].items() if name != "time_budget"}
+    return parts_digest(
+        [
+            json.dumps({**settings, "train": lasting}, sort_keys=True),
+            *prepared.labels,
+            prepared.index.keys.tobytes(),
+            prepared.index.label_index.tobytes(),
+            base_model or "",
+        ]
     )
 
 
 def _fine_tune(
-    classifier: keras.Model,
-    base: keras.Model,
-    training: Any,
-    watching: Any,
-    stage: Mapping[str, Any],
-) -> dict[str, list[float]]:
-    classifier.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    loss_before = classifier.evaluate(watching, verbose=0)[0]
-    weights_before = classifier.get_weights()
-    model.unfreeze_top(base, stage["layers"])
-    curves = model.fit(classifier, training, watching, stage)
-    if min(curves["val_loss"]) > loss_before:
-        logging.info("Fine-tuning did not lower the watched loss; the head's stage is kept.")
-        classifier.set_weights(weights_before)
-    return curves
+    prepared: Prepared,
+    head: keras.Model,
+    context: Context,
+    before: Progress,
+    notes: list[str],
+) -> dict[str, Progress]:
+    """Fine-tunes and keeps the better of both stages on the watched images."""
+    if context.budget.is_over:
+        notes.append("The time budget was used up before fine-tuning; the head's stage is kept.")
+        return {}
+    weights = prepared.base.get_weights(), head.get_weights()
+    course = stages.fine_tune(prepared, head, context)
+    if course.best_loss > before.best_loss:
+        prepared.base.set_weights(weights[0])
+        head.set_weights(weights[1])
+        notes.append(
+            f"Fine-tuning did not lower the watched loss ({course.best_loss:.3f} against "
+            f"{before.best_loss:.3f}); the head's stage is kept."
+        )
+    return {FINE_TUNE: course}
 
 
-def _record(folder: str, curves: Mapping[str, Any], watched: np.ndarray, from_cache: bool) -> None:
+def _in_float32(prepared: Prepared, head: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Returns classifier and embedder as they are served, whatever was trained in."""
+    embedder = prepared.embedder
+    if prepared.settings["train"]["precision"] != model.FLOAT32:
+        base, embedder = preparation.new_embedder(prepared.settings, model.FLOAT32)
+        base.set_weights(prepared.base.get_weights())
+    return model.join(embedder, head), embedder
+
+
+def _observe(prepared: Prepared, courses: Mapping[str, Progress], budget: Budget) -> list[str]:
+    """Returns what the user should know of the course of training, in sentences."""
+    found: list[str | None] = [observations.small_classes(prepared.counts)]
+    for stage, course in courses.items():
+        if course.ended == BUDGET:
+            cut = course.steps_of_last
+            where = f"in epoch {course.epoch}" + (f", after {cut} of its steps" if cut else "")
+            found.append(
+                f"The time budget of {budget.seconds:g} s ended stage {stage} {where}; the best "
+                "so far is kept."
+            )
+    kept = courses[_kept(courses)]
+    found.append(
+        observations.overfitting(kept.curves, int(prepared.watched.sum()), kept.best_epoch)
+    )
+    return [words for words in found if words]
+
+
+def _kept(courses: Mapping[str, Progress]) -> str:
+    """Returns the stage whose weights are exported."""
+    fine_tuned = courses.get(FINE_TUNE)
+    return FINE_TUNE if fine_tuned and fine_tuned.best_loss <= courses[HEAD].best_loss else HEAD
+
+
+def _record(
+    folder: Path,
+    prepared: Prepared,
+    courses: Mapping[str, Progress],
+    notes: Sequence[str],
+    values: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> None:
+    """Writes what a person or a report wants to know of the training."""
+    watched = int(prepared.watched.sum())
+    distinct = len(np.unique(prepared.index.keys))
     record = {
-        "curves": curves,
-        "trained_on": int((~watched).sum()),
-        "watched": int(watched.sum()),
-        "features_from_cache": from_cache,
+        "stages": {
+            name: {
+                "best_epoch": course.best_epoch,
+                "epochs": course.epoch,
+                "ended": course.ended,
+                "curves": course.curves,
+            }
+            for name, course in courses.items()
+        },
+        "kept": _kept(courses),
+        "trained_on": len(prepared.watched) - watched,
+        "watched": watched,
+        "classes": prepared.counts,
+        "class_weights": dict(zip(prepared.labels, prepared.weights, strict=True)),
+        "features": {"computed": prepared.computed, "reused": distinct - prepared.computed},
+        "devices": prepared.strategy.num_replicas_in_sync,
+        "tuned": dict(values),
+        "notes": list(notes),
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
-    path = Path(folder) / TRAINING_RECORD
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1))
+    (folder / RECORD_FILE).write_text(json.dumps(record, indent=1))
+    curves.plot_curves({name: one.curves for name, one in courses.items()}, folder / CURVES_FILE)
+    if resolve_augment(prepared.settings["train"]["augment"]):
+        _write_samples(prepared, folder)
+    for note in notes:
+        logging.info(note)
+
+
+def _write_samples(prepared: Prepared, folder: Path) -> None:
+    """Writes the page that shows what augmentation makes of a few training images."""
+    image, train = prepared.settings["image"], prepared.settings["train"]
+    keys = np.unique(prepared.index.keys[~prepared.watched])[: samples.ROWS]
+    pixels = preparation.read_pixels(prepared, set(keys.tolist()))
+    shown = np.clip(np.rint(unscale(pixels, image["preprocessing"])), 0, 255).astype(np.uint8)
+    augmenter = augmentation.new_augmenter(
+        train["augment"], image["size"], bases.NONE, train["seed"]
+    )
+    samples.write_samples(
+        shown,
+        lambda originals: augmenter(originals, training=True),
+        folder,
+        augment_text(train["augment"]),
+    )

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from components.transform import affine
+
 # Channel means of ImageNet as `keras.applications.imagenet_utils.preprocess_input` subtracts them.
 CAFFE_BGR_MEANS = (103.939, 116.779, 123.68)
 IMAGENET_RGB_MEANS = (0.485, 0.456, 0.406)
@@ -103,13 +105,13 @@ def scale(pixels: tf.Tensor, preprocessing: str) -> tf.Tensor:
     Args:
         pixels: float32 [..., 3], RGB in [0, 255].
         preprocessing: `"rescale_0_1"`, `"rescale_-1_1"`, `"imagenet_mean_std"` (PyTorch's),
-            `"caffe"` (BGR, ImageNet's means subtracted) or `"none"`.
+            `"caffe"` (BGR, ImageNet's means subtracted), `"none"`, or a text of `affine.to_text`.
 
     Returns:
         float32 of the same shape.
 
     Raises:
-        ValueError: `preprocessing` is none of the five.
+        ValueError: `preprocessing` is none of these.
     """
     if preprocessing == "none":
         return pixels
@@ -121,10 +123,35 @@ def scale(pixels: tf.Tensor, preprocessing: str) -> tf.Tensor:
         return (pixels / 255.0 - IMAGENET_RGB_MEANS) / IMAGENET_RGB_DEVIATIONS
     if preprocessing == "caffe":
         return pixels[..., ::-1] - CAFFE_BGR_MEANS
-    raise ValueError(
-        "Expected preprocessing to be one of rescale_0_1, rescale_-1_1, imagenet_mean_std, caffe, "
-        f"none. Received: preprocessing={preprocessing!r}."
-    )
+    scales, offsets = _affine(preprocessing)
+    return pixels * scales + offsets
+
+
+def unscale(pixels: tf.Tensor, preprocessing: str) -> tf.Tensor:
+    """Returns the RGB values that `scale` made these of: its inverse.
+
+    Args:
+        pixels: float32 [..., 3], as `scale` returns them.
+        preprocessing: see `scale`.
+
+    Returns:
+        float32 of the same shape, RGB in [0, 255] where `scale` was given such.
+
+    Raises:
+        ValueError: as `scale`.
+    """
+    if preprocessing == "none":
+        return pixels
+    if preprocessing == "rescale_0_1":
+        return pixels * 255.0
+    if preprocessing == "rescale_-1_1":
+        return (pixels + 1.0) * 127.5
+    if preprocessing == "imagenet_mean_std":
+        return (pixels * IMAGENET_RGB_DEVIATIONS + IMAGENET_RGB_MEANS) * 255.0
+    if preprocessing == "caffe":
+        return (pixels + CAFFE_BGR_MEANS)[..., ::-1]
+    scales, offsets = _affine(preprocessing)
+    return (pixels - offsets) / scales
 
 
 def pixels_from_bytes(
@@ -149,6 +176,15 @@ def pixels_from_bytes(
         parallel_iterations=DECODED_AT_ONCE,
     )
     return scale(resized, preprocessing)
+
+
+def _affine(preprocessing: str) -> tuple[affine.Factors, affine.Factors]:
+    if not preprocessing.startswith(f"{affine.PREFIX}:"):
+        raise ValueError(
+            "Expected preprocessing to be one of rescale_0_1, rescale_-1_1, imagenet_mean_std, "
+            f"caffe, none. Received: preprocessing={preprocessing!r}."
+        )
+    return affine.from_text(preprocessing)
 
 
 def _central_square(image: tf.Tensor) -> tf.Tensor:

@@ -17,11 +17,20 @@ from components.image_example_gen.sources import (
     why_missing,
 )
 from components.trainer.base_file import SUFFIX, check_fits, inspect_base
+from components.trainer.preset_base import check_installed, is_folder
+from pipeline.config.document import show
 from pipeline.config.messages import Fault
 from pipeline.config.model import Config, Splits
 from pipeline.config.training import IMAGENET, NO_WEIGHTS, Base, Preprocessing
 
 SHARE_TOLERANCE = 1e-6
+GRAPH_FILE = "saved_model.pb"  # by which a SavedModel's folder is known
+KINDS = ("name", "path", "preset", "saved_model")
+# What does not tell how pixels are scaled, and what is known of it all the same.
+UNKNOWN_SCALING = {
+    "path": "",
+    "saved_model": "; TensorFlow Hub's take rescale_0_1",
+}
 
 
 def check_keys(config: Config) -> Iterator[Fault]:
@@ -29,6 +38,7 @@ def check_keys(config: Config) -> Iterator[Fault]:
     yield from _check_splits(config.data.splits)
     yield from _check_group(config.data.group)
     yield from _check_base(config.base)
+    yield from _check_frozen(config)
     yield from _check_size(config)
     yield from _check_outputs(config)
 
@@ -54,6 +64,16 @@ def check_inputs_exist(config: Config) -> Iterator[Fault]:
         )
     if config.base.path is not None:
         yield from _check_base_file(config)
+    if config.base.preset is not None:
+        yield from _check_preset(config)
+    folder = config.base.saved_model
+    if folder is not None and not os.path.isfile(folder / GRAPH_FILE):
+        what = why_missing(folder) or f"has no {GRAPH_FILE}"
+        yield (
+            ("base", "saved_model"),
+            "Expected base.saved_model to be the folder of a SavedModel. Received: "
+            f"base.saved_model='{folder}', which {what}. Correct the path, or put the model there.",
+        )
 
 
 def _check_splits(splits: Splits) -> Iterator[Fault]:
@@ -76,34 +96,56 @@ def _check_group(pattern: str | None) -> Iterator[Fault]:
 
 
 def _check_base(base: Base) -> Iterator[Fault]:
-    if (base.name is None) == (base.path is None):
-        both = f"base.name='{base.name}' and base.path='{base.path}'"
+    given = {key: value for key in KINDS if (value := getattr(base, key)) is not None}
+    if len(given) != 1:
+        received = " and ".join(f"base.{key}='{value}'" for key, value in given.items())
         yield (
             ("base",),
-            "Expected exactly one of base.name and base.path. Received: "
-            f"{both if base.name is not None else 'neither'}. Write "
-            f"base: {{name: MobileNetV2}} or base: {{path: FILE{SUFFIX}, preprocessing: …}}.",
+            "Expected exactly one of base.name, base.path, base.preset and base.saved_model. "
+            f"Received: {received or 'none of them'}. Write base: {{name: MobileNetV2}}, base: "
+            f"{{path: FILE{SUFFIX}, preprocessing: …}}, base: {{preset: NAME_OR_FOLDER}} or base: "
+            "{saved_model: FOLDER, preprocessing: …}.",
         )
-    elif base.name is not None and base.preprocessing is not None:
+        return
+    ((kind, value),) = given.items()
+    if kind == "name" and base.preprocessing is not None:
         yield (
             ("base", "preprocessing"),
-            f"Expected no base.preprocessing with base.name, whose own is "
-            f"{BASES[base.name].preprocessing}. Received: "
+            "Expected no base.preprocessing with base.name, whose own is "
+            f"{BASES[value].preprocessing}. Received: "
             f"base.preprocessing='{base.preprocessing}'. Take the key out.",
         )
-    elif base.path is not None and base.weights is not None:
+    if kind != "name" and base.weights is not None:
         yield (
             ("base", "weights"),
-            "Expected no base.weights with base.path, whose file holds its weights. "
+            f"Expected no base.weights with base.{kind}, which holds its weights. "
             f"Received: base.weights='{base.weights}'. Take the key out.",
         )
-    elif base.path is not None and base.preprocessing is None:
+    if kind in UNKNOWN_SCALING and base.preprocessing is None:
         yield (
             ("base",),
-            "Expected base.preprocessing with base.path: one of "
-            f"{', '.join(get_args(Preprocessing))}. Received: none given with "
-            f"base.path='{base.path}'. Add how the base's images were scaled when it was trained.",
+            f"Expected base.preprocessing with base.{kind}: one of "
+            f"{', '.join(get_args(Preprocessing))}. Received: none given with base.{kind}='{value}'"
+            f". Add how the base's images were scaled when it was trained{UNKNOWN_SCALING[kind]}.",
         )
+
+
+def _check_frozen(config: Config) -> Iterator[Fault]:
+    """Yields fine-tuning of a SavedModel, which has no layers that could be trained."""
+    tuned = {
+        ("fine_tune", "layers"): config.fine_tune.layers,
+        ("tune", "space", "fine_tune_layers"): list(config.tune.space.fine_tune_layers),
+    }
+    for key, value in tuned.items():
+        if config.base.saved_model is not None and value:
+            nothing = "[]" if isinstance(value, list) else "0"
+            yield (
+                key,
+                f"Expected {'.'.join(key)} to be {nothing} with base.saved_model, which is frozen "
+                f"only: a SavedModel has no layers that could be trained. Received: "
+                f"{'.'.join(key)}={show(value)}. Write {nothing}, or give the base by name, path "
+                "or preset.",
+            )
 
 
 def _check_size(config: Config) -> Iterator[Fault]:
@@ -152,5 +194,16 @@ def _check_base_file(config: Config) -> Iterator[Fault]:
         base_file = inspect_base(str(config.base.path))
         key = key if config.image.size is None else ("image", "size")
         check_fits(base_file, config.resolved_image_size)
+    except InputError as error:
+        yield key, f"{'.'.join(key)}: {error}"
+
+
+def _check_preset(config: Config) -> Iterator[Fault]:
+    key = ("base", "preset")
+    try:
+        check_installed()
+        if is_folder(str(config.base.preset)):
+            # Of a name nothing is known here: a run asks KerasHub for it at its start.
+            _ = config.resolved_image_size, config.resolved_preprocessing
     except InputError as error:
         yield key, f"{'.'.join(key)}: {error}"

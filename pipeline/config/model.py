@@ -15,6 +15,7 @@ from components.bases import BASES
 from components.errors import InputError
 from components.image_example_gen.listing import SourceSettings
 from components.trainer.base_file import inspect_base
+from components.trainer.preset_base import describe_preset
 from pipeline.config.fields import LocalPath, Section, number, section, to_path
 from pipeline.config.training import Base, FineTune, Head, Image, Train, Tune
 
@@ -232,30 +233,71 @@ class Config(Section):
     def resolved_image_size(self) -> int:
         """Height and width in pixels: `image.size`, or else what the base takes.
 
+        For a SavedModel TensorFlow is imported, for a preset by name KerasHub; what such a preset
+        says is downloaded once. All others are known at once.
+
         Raises:
-            InputError: the base's file cannot be used, or leaves the size open and so does
-                `image.size`.
+            InputError: the base cannot be used, or leaves the size open and so does `image.size`.
         """
         if self.image.size is not None:
             return self.image.size
-        if self.base.name is not None:
-            return BASES[self.base.name].size
-        height, width, _ = inspect_base(str(self.base.path)).input_shape
-        size = height or width
+        size = self._base_size()
         if size is None:
+            kind, value = self._given_base()
             raise InputError(
                 "Expected image.size with a base whose input has no fixed size. Received: no "
-                f"image.size with base.path={self.base.path}. Write image.size: 224, or the size "
+                f"image.size with base.{kind}={value}. Write image.size: 224, or the size "
                 "that the base was trained on."
             )
         return size
 
     @property
     def resolved_preprocessing(self) -> str:
-        """One of `components.bases.PREPROCESSINGS`: the base's, by name or as configured."""
-        if self.base.name is not None:
-            return BASES[self.base.name].preprocessing
-        return str(self.base.preprocessing)
+        """One of `components.bases.PREPROCESSINGS` or `affine:…`: the base's, or as configured.
+
+        For a preset by name KerasHub is imported, as for `resolved_image_size`.
+
+        Raises:
+            InputError: a preset cannot be used, or both or neither of it and `base.preprocessing`
+                tell how pixels are scaled.
+        """
+        base = self.base
+        if base.name is not None:
+            return BASES[base.name].preprocessing
+        if base.preset is None:
+            return str(base.preprocessing)
+        known = describe_preset(base.preset).preprocessing
+        if (known is None) == (base.preprocessing is None):
+            given = f"base.preset={base.preset}" + (
+                " without an image converter (one for text has none)"
+                if known is None
+                else f" and base.preprocessing={base.preprocessing}"
+            )
+            raise InputError(
+                "Expected either the preset's image converter or base.preprocessing to tell how "
+                f"pixels are scaled. Received: {given}. "
+                + ("Add base.preprocessing." if known is None else "Take base.preprocessing out.")
+            )
+        return known or str(base.preprocessing)
+
+    def _base_size(self) -> int | None:
+        """Returns the height and width that the base takes; None where it does not say."""
+        base = self.base
+        if base.name is not None:
+            return BASES[base.name].size
+        if base.preset is not None:
+            return describe_preset(base.preset).size
+        if base.saved_model is not None:
+            from components.trainer.saved_model_base import inspect_saved_model
+
+            return inspect_saved_model(base.saved_model).size
+        height, width, _ = inspect_base(str(base.path)).input_shape
+        return height or width
+
+    def _given_base(self) -> tuple[str, Any]:
+        """Returns the key that gives the base, and its value."""
+        given = self.base.model_dump(include={"name", "path", "preset", "saved_model"})
+        return next((key, value) for key, value in given.items() if value is not None)
 
     def resolved(self) -> dict[str, Any]:
         """Returns every value that a run uses, JSON-serialisable, paths absolute.

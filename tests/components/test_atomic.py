@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from components.atomic import publish, write_text, written_aside
+from components import atomic
+from components.atomic import publish, remove, write_text, written_aside
 
 
 def test_what_is_published_stands_at_its_place_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -61,6 +63,80 @@ def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
         publish(first, tmp_path / "first")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
     assert (tmp_path / "first" / "half").read_text() == "half"
+
+
+def test_a_new_folder_that_another_writer_takes_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = atomic.tempfile.mkdtemp
+    stolen = []
+
+    def make_and_lose_twice(**options: Any) -> str:
+        name = made(**options)
+        if len(stolen) < 2:
+            os.rmdir(name)
+            stolen.append(name)
+        return name
+
+    monkeypatch.setattr(atomic.tempfile, "mkdtemp", make_and_lose_twice)
+    with written_aside(tmp_path) as aside:
+        assert aside.is_dir()
+        publish(aside, tmp_path / "place")
+    assert len(stolen) == 2
+
+
+def test_a_new_folder_that_another_writer_is_removing_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = atomic.fcntl.flock
+    refusals = iter([BlockingIOError(), None])
+
+    def refuse_once(descriptor: int, operation: int) -> None:
+        if refusal := next(refusals):
+            raise refusal
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse_once)
+    with written_aside(tmp_path) as aside:
+        others = [path for path in tmp_path.iterdir() if path != aside]
+        assert len(others) == 1
+
+
+def test_a_file_system_without_locks_keeps_nobody_from_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+    (tmp_path / ".graft-other").mkdir()
+    with written_aside(tmp_path) as aside:
+        publish(aside, tmp_path / "place")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".graft-other", "place"]
+
+
+def test_what_is_removed_is_out_of_sight_before_its_files_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "file").touch()
+    seen: list[str] = []
+    delete = atomic.shutil.rmtree
+
+    def look_and_delete(path: Path, **options: Any) -> None:
+        seen.extend(path.name for path in tmp_path.iterdir())
+        delete(path, **options)
+
+    monkeypatch.setattr(atomic.shutil, "rmtree", look_and_delete)
+    remove(tmp_path / "place")
+    assert len(seen) == 1
+    assert seen[0].startswith(atomic.ASIDE_PREFIX)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_there_cannot_be_removed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        remove(tmp_path / "place")
 
 
 WRITE_FOR_EVER = """

@@ -288,8 +288,8 @@ def test_base_may_be_any_name_of_the_table(folder: Path) -> None:
 def test_unknown_base_is_told_with_the_nearest(folder: Path) -> None:
     message = refusal(make_photos(folder / "photos", a=2, b=2), "mobilenet-v2")
     assert message.startswith(
-        "Expected the name of a base or a .keras file. Received: --base mobilenet-v2. Did you mean "
-        "MobileNetV2? Known are MobileNetV2, "
+        "Expected the name of a base, a .keras file, or the folder of a KerasHub preset or of a "
+        "SavedModel. Received: --base mobilenet-v2. Did you mean MobileNetV2? Known are MobileNetV2"
     )
     assert not list(folder.glob("*.yaml"))
 
@@ -318,6 +318,61 @@ def test_base_file_of_open_size_gets_one_written(folder: Path) -> None:
     save_base(folder / "base.keras", None, "Conv2D")
     path = write_config(make_photos(folder / "photos", a=2, b=2), "base.keras")
     assert load(path).image.size == 224
+
+
+def save_preset(folder: Path, converter: dict[str, Any] | None) -> None:
+    folder.mkdir()
+    described = {"registered_name": "keras_hub>ResNetBackbone", "config": {}}
+    (folder / "config.json").write_text(json.dumps(described))
+    if converter is not None:
+        (folder / "image_converter.json").write_text(json.dumps({"config": converter}))
+
+
+@pytest.fixture
+def installed_keras_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets keras-hub count as installed; reading a preset folder needs no more of it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+
+
+def test_preset_folder_is_written_with_what_it_says_itself(
+    folder: Path, installed_keras_hub: None
+) -> None:
+    save_preset(folder / "mine", {"image_size": [96, 96], "scale": 1 / 255})
+    path = write_config(make_photos(folder / "photos", a=2, b=2), "mine")
+    config = load(path)
+    assert (config.base.preset, config.base.preprocessing) == (str(folder / "mine"), None)
+    assert (config.image.size, config.resolved_image_size) == (None, 96)
+    assert "  preset: mine\n" in path.read_text()
+    assert "CHECK THIS" not in path.read_text()
+
+
+def test_preset_folder_that_says_nothing_gets_size_and_a_preprocessing_to_check(
+    folder: Path, installed_keras_hub: None
+) -> None:
+    save_preset(folder / "mine", None)
+    path = write_config(make_photos(folder / "photos", a=2, b=2), "mine")
+    config = load(path)
+    assert (config.image.size, config.base.preprocessing) == (224, "rescale_-1_1")
+    assert "CHECK THIS" in path.read_text()
+
+
+@pytest.mark.parametrize(("size", "written"), [(None, 224), (8, None)])
+def test_saved_model_folder_is_written_with_a_preprocessing_to_check(
+    folder: Path, size: int | None, written: int | None
+) -> None:
+    tf = pytest.importorskip("tensorflow")
+    module = tf.Module()
+    module.means = tf.function(lambda image: tf.reduce_mean(image, [1, 2]), autograph=False)
+    specification = tf.TensorSpec([None, size, size, 3], tf.float32)
+    signature = module.means.get_concrete_function(specification)
+    tf.saved_model.save(module, str(folder / "model"), signatures=signature)
+    path = write_config(make_photos(folder / "photos", a=2, b=2), "model")
+    config = load(path)
+    assert (config.base.saved_model, config.image.size) == (folder / "model", written)
+    assert config.base.preprocessing == "rescale_0_1"
+    assert config.resolved_image_size == (size or written)
+    text = path.read_text().replace("\n  # ", " ")
+    assert "CHECK THIS: TensorFlow Hub's take rescale_0_1" in text
 
 
 @pytest.mark.parametrize("base", ["base.h5", "none.keras"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from components.errors import InputError
-from pipeline.predict import check_output, find_files, predict, write_rows
+from pipeline.predict import check_output, predict, write_rows
 
 
 def save_model(folder: Path, labels: tuple[str, str] = ("blue", "red")) -> None:
@@ -200,32 +200,6 @@ def test_a_foreign_model_is_told_with_what_it_lacks(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="served/7, without the outputs labels, score, scores"):
         list(predict(tmp_path / "served", []))
-
-
-def test_folders_give_all_files_below_them_in_order(write: Callable[..., Path]) -> None:
-    files = [write(name, b"") for name in ("photos/b/2.png", "photos/b/1.png", "photos/a.txt")]
-    single = write("single.png", b"")
-    found = find_files([single, files[0].parents[1]])
-    assert found == [single, files[2], files[1], files[0]]
-
-
-def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Received: .*gone\.png, which does not exist"):
-        find_files([tmp_path / "gone.png"])
-
-
-def test_a_path_that_may_not_be_reached_is_named(locked: Path) -> None:
-    with pytest.raises(InputError, match=r"Received: .*a\.png, which may not be read"):
-        find_files([locked / "a.png"])
-
-
-def test_a_folder_that_may_not_be_read_is_kept_to_get_a_row_of_its_own(locked: Path) -> None:
-    assert find_files([locked.parent]) == [locked]
-
-
-def test_a_folder_without_a_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="with no file"):
-        find_files([tmp_path])
 
 
 ROWS = [

@@ -276,11 +276,101 @@ def test_another_head_reuses_the_features(second, config, workshop):
     assert status == 0
     assert ran == {"Trainer", "Evaluator", *LOOKS_OUTSIDE}
     assert any("head.hidden" in reason for reason in reasons(config)["Trainer"])
-    assert training_record(workshop)["features_from_cache"]
+    assert training_record(workshop)["features"]["computed"] == 0
     assert summary["baseline_metrics"] is not None
 
 
 PERMISSIVE = "evaluate.max_accuracy_drop=1.0"
+
+
+def test_ten_new_photos_compute_ten_features(second, config, workshop):
+    known = training_record(workshop)
+    images = known["trained_on"] + known["watched"]
+    for number in range(10):
+        pixels = np.full((SIDE, SIDE, 3), (30, 40, 200 + number), np.uint8)
+        Image.fromarray(pixels).save(workshop / f"photos/blue/new{number}.png")
+    status, _, _ = graft("run", config, "--set", PERMISSIVE, "--set", "data.leakage=report")
+    for number in range(10):
+        (workshop / f"photos/blue/new{number}.png").unlink()
+    record = training_record(workshop)
+    assert status == 0
+    new = record["trained_on"] + record["watched"] - images
+    assert 1 <= new <= 10
+    assert record["features"] == {"computed": new, "reused": images}
+
+
+@pytest.fixture(scope="module")
+def searched(second, config):
+    """A run with the tuner, and another one with another learning stage after it."""
+    tune = "tune={trials: 3, space: {hidden: [[4], [8]], dropout: [0.0, 0.2]}}"
+    runs = []
+    for more in ([], ["--set", "fine_tune={layers: 1, epochs: 1}"]):
+        _, summary, _ = graft("run", config, "--set", tune, "--set", PERMISSIVE, *more)
+        runs.append({"summary": summary, "states": states(config), "reasons": reasons(config)})
+    return runs
+
+
+def test_the_tuner_gives_the_trainer_its_values(searched, workshop):
+    first = searched[0]
+    assert first["states"]["Tuner"] == first["states"]["Trainer"] == "ran"
+    tuned = first["summary"]["training"]["tuned"]
+    assert tuned["head.hidden"] in ([4], [8])
+    assert tuned["head.dropout"] in (0.0, 0.2)
+    assert 0.0001 <= tuned["train.learning_rate"] <= 0.01
+    assert first["summary"]["training"]["features"]["computed"] == 0
+
+
+def test_the_next_run_uses_the_values_that_were_found(searched):
+    first, second_run = searched
+    assert second_run["summary"]["training"]["tuned"] == first["summary"]["training"]["tuned"]
+
+
+@pytest.fixture(scope="module")
+def warm(second, config):
+    """Runs with a warm start: the first, one with nothing changed, and one with a new photo."""
+    told = []
+    photo = config.parent / "photos/green/warm.png"
+    for new in (False, False, True):
+        if new:
+            Image.fromarray(np.full((SIDE, SIDE, 3), (30, 180, 70), np.uint8)).save(photo)
+        _, summary, _ = graft(
+            "run",
+            config,
+            "--set",
+            "train.warm_start=true",
+            "--set",
+            PERMISSIVE,
+            "--set",
+            "data.leakage=report",
+        )
+        told.append({"summary": summary, "states": states(config)})
+    photo.unlink()
+    return told
+
+
+def test_a_warm_start_begins_from_the_served_model_and_says_so(warm):
+    assert warm[0]["states"]["WarmStart"] == "ran"
+    assert any(
+        note.startswith("Warm start: the head starts from the served model's.")
+        for note in warm[0]["summary"]["training"]["notes"]
+    )
+
+
+def test_a_warm_start_with_nothing_changed_trains_nothing(warm):
+    assert warm[1]["states"]["Trainer"] == "cached"
+    assert warm[1]["summary"]["outcome"] == "unchanged"
+
+
+def test_new_photos_are_trained_on_from_where_the_served_model_ended(warm):
+    assert warm[2]["states"]["Trainer"] == "ran"
+    assert any("starts from the served" in n for n in warm[2]["summary"]["training"]["notes"])
+
+
+def test_curves_and_record_stand_in_the_report_of_every_run(first, second, config):
+    for run in (first, second):
+        report = config.parent / "runs/tiny/reports" / run["summary"]["run_id"]
+        assert (report / "curves.svg").is_file()
+        assert json.loads((report / "training.json").read_text())["kept"] == "head"
 
 
 def training_record(workshop):
@@ -311,14 +401,15 @@ def test_features_are_made_again_when_the_code_that_makes_them_changes(
 
     genuine = digests.code_digest
     changed = ("components.trainer.run", "components.trainer.backbones")
-    for place in ("components.digests", "components.trainer.run"):
+    for place in ("components.digests", "components.trainer.preparation"):
         monkeypatch.setattr(
             f"{place}.code_digest",
             lambda module: "1" * 64 if module in changed else genuine(module),
         )
     graft("run", config, "--set", PERMISSIVE)
     assert states(config)["Trainer"] == "ran"
-    assert not training_record(workshop)["features_from_cache"]
+    features = training_record(workshop)["features"]
+    assert (features["reused"], features["computed"]) == (0, sum(features.values()))
 
 
 def test_the_base_counts_by_content(second, config, workshop):
@@ -358,7 +449,8 @@ def tuned(second, config, workshop):
 
 def test_fine_tuning_trains_the_top_layers_and_still_serves(tuned):
     assert (tuned["status"], tuned["summary"]["outcome"]) == (0, "pushed")
-    assert len(tuned["record"]["curves"]["fine_tune"]["loss"]) == 2
+    assert len(tuned["record"]["stages"]["fine_tune"]["curves"]["loss"]) == 2
+    assert tuned["summary"]["training"]["kept"] in ("head", "fine_tune")
 
 
 def test_a_test_split_is_reported_on(tuned):

@@ -116,10 +116,11 @@ def test_other_formats_are_refused_with_the_conversion(tmp_path: Path, name: str
     assert 'keras.saving.load_model, save it by model.save("base.keras")' in message
 
 
-def test_saved_model_folder_is_refused_with_the_conversion(tmp_path: Path) -> None:
+def test_a_folder_is_refused_with_the_keys_that_take_one(tmp_path: Path) -> None:
     message = refusal(tmp_path)
-    assert f"Received: the folder {tmp_path}, as of a SavedModel." in message
-    assert 'model.save("base.keras")' in message
+    assert f"Expected a .keras file. Received: the folder {tmp_path}." in message
+    assert "base.saved_model" in message
+    assert "base.preset" in message
 
 
 @pytest.mark.parametrize(

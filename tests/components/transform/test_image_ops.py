@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 tf = pytest.importorskip("tensorflow")
 
-from components.bases import BASES  # noqa: E402
+from components.bases import BASES, PREPROCESSINGS  # noqa: E402
 from components.transform import image_ops  # noqa: E402
 
 # Keras's names for the same; keras/src/applications/imagenet_utils.py.
@@ -335,34 +335,62 @@ def test_scaling_is_that_of_keras(preprocessing: str, noise: Callable) -> None:
     np.testing.assert_allclose(image_ops.scale(pixels, preprocessing), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", BASES)
+def test_a_named_base_sees_what_its_own_preprocess_input_gives(name: str, noise: Callable) -> None:
+    import keras
+
+    # A constructor is in the modules of all that may be meant by it; MobileNetV3's in none.
+    modules = [module for module in vars(keras.applications).values() if hasattr(module, name)]
+    modules += [keras.applications.mobilenet_v3] if name.startswith("MobileNetV3") else []
+    own = {module.preprocess_input for module in modules if hasattr(module, "preprocess_input")}
+    assert own
+    pixels = noise(1).astype(np.float32)
+    for preprocess_input in own:
+        expected = preprocess_input(pixels.copy())
+        np.testing.assert_allclose(
+            image_ops.scale(pixels, BASES[name].preprocessing), expected, atol=1e-4
+        )
+
+
+AFFINE = "affine:0.5,0.25,2.0:1.0,-2.0,3.0"
+
+
+def test_factors_and_summands_scale_each_channel() -> None:
+    scaled = image_ops.scale(tf.constant([[[10.0, 20.0, 30.0]]]), AFFINE)
+    assert scaled.dtype == tf.float32
+    np.testing.assert_array_equal(scaled[0, 0], [6, 3, 63])
+
+
 @pytest.mark.parametrize(
-    ("name", "module"),
+    ("preprocessing", "scaled"),
     [
-        ("MobileNetV2", "mobilenet_v2"),
-        ("ResNet50", "resnet50"),
-        ("VGG16", "vgg16"),
-        ("InceptionV3", "inception_v3"),
-        ("Xception", "xception"),
-        ("DenseNet121", "densenet"),
-        ("EfficientNetB0", "efficientnet"),
+        ("none", [255, 51, 0]),
+        ("rescale_0_1", [1, 0.2, 0]),
+        ("rescale_-1_1", [1, -0.6, -1]),
+        ("imagenet_mean_std", [2.248908, -1.142857, -1.804444]),
+        ("caffe", [-103.939, -65.779, 131.32]),
+        (AFFINE, [128.5, 10.75, 3]),
     ],
 )
-def test_a_named_base_sees_what_its_own_preprocess_input_gives(
-    name: str, module: str, noise: Callable
+def test_known_values_are_unscaled_to_the_pixel_that_they_were(
+    preprocessing: str, scaled: list[float]
 ) -> None:
-    import importlib
-
-    pixels = noise(1).astype(np.float32)
-    own = importlib.import_module(f"keras.applications.{module}").preprocess_input
-    expected = own(pixels.copy())
-    np.testing.assert_allclose(
-        image_ops.scale(pixels, BASES[name].preprocessing), expected, atol=1e-4
-    )
+    pixels = image_ops.unscale(tf.constant([[scaled]], tf.float32), preprocessing)
+    assert pixels.dtype == tf.float32
+    np.testing.assert_allclose(pixels[0, 0], [255, 51, 0], atol=1e-3)
 
 
-def test_another_scaling_is_refused_by_name() -> None:
+@pytest.mark.parametrize("preprocessing", [*PREPROCESSINGS, AFFINE])
+def test_unscale_undoes_scale(preprocessing: str, noise: Callable) -> None:
+    pixels = noise(2).astype(np.float32)
+    back = image_ops.unscale(image_ops.scale(pixels, preprocessing), preprocessing)
+    np.testing.assert_allclose(back, pixels, atol=1e-3)
+
+
+@pytest.mark.parametrize("operation", [image_ops.scale, image_ops.unscale])
+def test_another_scaling_is_refused_by_name(operation: Callable) -> None:
     with pytest.raises(ValueError, match=r"one of rescale_0_1.*Received: preprocessing='half'"):
-        image_ops.scale(tf.zeros([1, 1, 3]), "half")
+        operation(tf.zeros([1, 1, 3]), "half")
 
 
 def test_a_batch_is_each_image_by_itself(encode: Callable, noise: Callable) -> None:

@@ -1,5 +1,6 @@
 """What must hold between keys, and between them and the files they name."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -150,15 +151,39 @@ def test_base_file_that_cannot_be_used_is_told_at_its_line(
     [
         (
             "{name: VGG16, path: a.keras, preprocessing: none}",
-            "Expected exactly one of base.name and base.path. Received: base.name='VGG16' and "
-            "base.path='a.keras'. ",
+            "Expected exactly one of base.name, base.path, base.preset and base.saved_model. "
+            "Received: base.name='VGG16' and base.path='a.keras'. Write base: {name: MobileNetV2}",
         ),
-        ("{weights: none}", "Expected exactly one of base.name and base.path. Received: neither. "),
-        ("{}", "Expected exactly one of base.name and base.path. Received: neither. "),
+        (
+            "{preset: a, saved_model: b}",
+            "Expected exactly one of base.name, base.path, base.preset and base.saved_model. "
+            "Received: base.preset='a' and base.saved_model='b'. ",
+        ),
+        (
+            "{weights: none}",
+            "Expected exactly one of base.name, base.path, base.preset and base.saved_model. "
+            "Received: none of them. ",
+        ),
+        (
+            "{}",
+            "Expected exactly one of base.name, base.path, base.preset and base.saved_model. "
+            "Received: none of them. ",
+        ),
         (
             "{path: a.keras, preprocessing: caffe, weights: imagenet}",
-            "Expected no base.weights with base.path, whose file holds its weights. Received: "
+            "Expected no base.weights with base.path, which holds its weights. Received: "
             "base.weights='imagenet'. Take the key out.",
+        ),
+        (
+            "{preset: resnet_50_imagenet, weights: imagenet}",
+            "Expected no base.weights with base.preset, which holds its weights. Received: ",
+        ),
+        (
+            "{saved_model: a}",
+            "Expected base.preprocessing with base.saved_model: one of rescale_0_1, rescale_-1_1, "
+            "imagenet_mean_std, caffe, none. Received: none given with base.saved_model='a'. Add "
+            "how the base's images were scaled when it was trained; TensorFlow Hub's take "
+            "rescale_0_1.",
         ),
         (
             "{path: a.keras}",
@@ -177,12 +202,137 @@ def test_base_file_that_cannot_be_used_is_told_at_its_line(
         ),
     ],
 )
-def test_base_is_a_name_or_a_file_with_its_preprocessing(
+def test_base_is_given_once_and_by_what_tells_its_preprocessing(
     project: Any, base: str, message: str
 ) -> None:
     told = project.refusal(project.write(project.change("\n  name: MobileNetV2", f" {base}")))
     assert told.startswith(f"flowers.yaml, line 4: {message}")
     assert len(told.splitlines()) == 1
+
+
+def with_saved_model(project: Any, more: str = "") -> str:
+    base = "saved_model: model\n  preprocessing: rescale_0_1"
+    text: str = project.change("name: MobileNetV2", base) + more
+    return text
+
+
+def test_saved_model_loads_without_tensorflow(folder: Path, project: Any) -> None:
+    (folder / "model").mkdir()
+    (folder / "model" / "saved_model.pb").touch()
+    config = load(project.write(with_saved_model(project)), ["image.size=96"])
+    assert config.base.saved_model == folder / "model"
+    assert (config.resolved_image_size, config.resolved_preprocessing) == (96, "rescale_0_1")
+
+
+def test_folder_that_is_no_saved_model_is_told_at_its_line(folder: Path, project: Any) -> None:
+    path = project.write(with_saved_model(project))
+    start = "flowers.yaml, line 5: Expected base.saved_model to be the folder of a SavedModel. "
+    assert project.refusal(path).startswith(
+        f"{start}Received: base.saved_model='model', which does not exist."
+    )
+    (folder / "model").mkdir()
+    assert project.refusal(path).startswith(
+        f"{start}Received: base.saved_model='model', which has no saved_model.pb."
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            "fine_tune: {layers: 3}\n",
+            "flowers.yaml, line 9: Expected fine_tune.layers to be 0 with base.saved_model, which "
+            "is frozen only: a SavedModel has no layers that could be trained. Received: "
+            "fine_tune.layers=3. Write 0, or give the base by name, path or preset.",
+        ),
+        (
+            "tune: {space: {fine_tune_layers: [all]}}\n",
+            "flowers.yaml, line 9: Expected tune.space.fine_tune_layers to be [] with "
+            "base.saved_model, which is frozen only: a SavedModel has no layers that could be "
+            "trained. Received: tune.space.fine_tune_layers=['all']. Write [], or give the base by "
+            "name, path or preset.",
+        ),
+    ],
+)
+def test_saved_model_is_not_fine_tuned(project: Any, more: str, message: str) -> None:
+    assert project.refusal(project.write(with_saved_model(project, more))) == message
+
+
+def save_preset(folder: Path, converter: dict[str, Any] | None) -> None:
+    folder.mkdir()
+    described = {"registered_name": "keras_hub>ResNetBackbone", "config": {}}
+    (folder / "config.json").write_text(json.dumps(described))
+    if converter is not None:
+        (folder / "image_converter.json").write_text(json.dumps({"config": converter}))
+
+
+@pytest.fixture
+def installed_keras_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets keras-hub count as installed; reading a preset folder needs no more of it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+
+
+def test_preset_folder_gives_size_and_preprocessing(
+    folder: Path, project: Any, installed_keras_hub: None
+) -> None:
+    save_preset(folder / "mine", {"image_size": [96, 96], "scale": 1 / 255})
+    config = load(project.write(project.change("name: MobileNetV2", "preset: mine")))
+    assert config.base.preset == str(folder / "mine")
+    assert (config.resolved_image_size, config.resolved_preprocessing) == (96, "rescale_0_1")
+
+
+@pytest.mark.parametrize(
+    ("converter", "base", "message"),
+    [
+        (
+            {"scale": 1},
+            "preset: mine",
+            "Expected image.size with a base whose input has no fixed size. Received: no "
+            "image.size with base.preset=mine.",
+        ),
+        (
+            None,
+            "preset: mine",
+            "Expected either the preset's image converter or base.preprocessing to tell how pixels "
+            "are scaled. Received: base.preset=mine without an image converter (one for text has "
+            "none). Add base.preprocessing.",
+        ),
+        (
+            {"image_size": [96, 96]},
+            "preset: mine\n  preprocessing: none",
+            "Expected either the preset's image converter or base.preprocessing to tell how pixels "
+            "are scaled. Received: base.preset=mine and base.preprocessing=none. Take "
+            "base.preprocessing out.",
+        ),
+    ],
+)
+def test_what_a_preset_folder_leaves_open_is_told_at_its_line(
+    folder: Path, project: Any, installed_keras_hub: None, converter: Any, base: str, message: str
+) -> None:
+    save_preset(folder / "mine", converter)
+    size = [] if "image.size" in message else ["image.size=96"]
+    told = project.refusal(project.write(project.change("name: MobileNetV2", base)), *size)
+    assert told.startswith(f"flowers.yaml, line 5: base.preset: {message}")
+
+
+def test_preset_folder_without_a_converter_takes_a_preprocessing(
+    folder: Path, project: Any, installed_keras_hub: None
+) -> None:
+    save_preset(folder / "mine", None)
+    base = "preset: mine\n  preprocessing: caffe"
+    path = project.write(project.change("name: MobileNetV2", base))
+    assert load(path, ["image.size=96"]).resolved_preprocessing == "caffe"
+
+
+def test_missing_keras_hub_is_told_at_the_preset(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    path = project.write(project.change("name: MobileNetV2", "preset: resnet_50_imagenet"))
+    assert project.refusal(path) == (
+        "flowers.yaml, line 5: base.preset: Expected keras-hub to be installed for base.preset. "
+        "Received: no module named keras_hub. Install it: pip install keras-hub."
+    )
 
 
 @pytest.mark.parametrize("value", ["none", "null", "~"])

@@ -1,0 +1,41 @@
+"""What a base is known by between runs: its content, or its name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import Config
+
+pytest.importorskip("tfx")
+pytestmark = pytest.mark.e2e  # imports TFX, nothing else
+
+LEAST = {"name": "tiny", "data": {"source": "photos"}, "push": {"directory": "served"}}
+
+
+def digest(base: dict[str, Any], **sections: Any) -> str:
+    from pipeline.definition import base_digest
+
+    return base_digest(Config.model_validate({**LEAST, "base": base, **sections}))
+
+
+@pytest.mark.parametrize("kind", ["preset", "saved_model"])
+def test_a_folder_is_known_by_its_content_wherever_it_lies(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "one"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "variables" / "data").write_bytes(b"weights")
+    before = digest({kind: str(folder)})
+    folder.rename(tmp_path / "other")
+    assert digest({kind: str(tmp_path / "other")}) == before
+    (tmp_path / "other" / "variables" / "data").write_bytes(b"others!")
+    assert digest({kind: str(tmp_path / "other")}) != before
+
+
+def test_a_preset_by_name_is_known_by_it() -> None:
+    assert digest({"preset": "resnet_50_imagenet"}) == "preset:resnet_50_imagenet"
+
+
+def test_random_weights_are_known_by_their_seed() -> None:
+    base = {"name": "VGG16", "weights": "none"}
+    assert digest(base, train={"seed": 3}) == "VGG16:random with seed 3"
+    assert digest({"name": "VGG16"}) == "VGG16:imagenet"
