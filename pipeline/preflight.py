@@ -27,6 +27,7 @@ def check_folders(config: Config) -> Listing:
     _check_writable(config.home, "runtime.root")
     _check_writable(config.push.directory, "push.directory")
     listing = check_source(config.source_settings)
+    _check_binary(config, listing)
     total = sum(candidate.size for candidate in listing.candidates)
     if not config.metadata_path.is_file():
         # A later run may need next to nothing, as a stage that is cached writes nothing.
@@ -56,6 +57,16 @@ def check_base(config: Config) -> None:
     for layers in (config.fine_tune.layers, *config.tune.space.fine_tune_layers):
         first_trainable(base, settings, layers)
     keras.backend.clear_session()
+
+
+def _check_binary(config: Config, listing: Listing) -> None:
+    classes = sorted({candidate.label for candidate in listing.candidates})
+    if config.head.binary and len(classes) != 2:
+        raise InputError(
+            f"Expected two classes with head.binary. Received: head.binary=true with {len(classes)}"
+            f" classes ({', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}). Take "
+            "head.binary out, or leave two classes in data.source."
+        )
 
 
 def _check_writable(folder: Path, key: str) -> None:

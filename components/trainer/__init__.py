@@ -1,1 +1,1 @@
-"""Trainer: a new head on a frozen base, on features computed once, then optional fine-tuning."""
+"""Trainer and Tuner: a new head on a frozen base's kept features, then optional fine-tuning."""

@@ -22,6 +22,7 @@ from components.trainer import (
     dataset,
     early_stopping,
     feature_cache,
+    feature_segments,
     model,
 )
 from components.trainer.class_weights import class_weights
@@ -86,7 +87,7 @@ def prepare(fn_args: Any, settings: Mapping[str, Any]) -> Prepared:
         settings: see `run.run_fn`.
     """
     keras.utils.set_random_seed(settings["train"]["seed"])
-    transform_output = tft.TFTransformOutput(fn_args.transform_output)
+    transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
     labels = [
         label.decode() for label in transform_output.vocabulary_by_name(features.LABEL_VOCABULARY)
     ]
@@ -194,6 +195,7 @@ class _Extraction:
         copies = train["augment_copies"] if resolve_augment(train["augment"]) else 0
         found = [self._collect(index, copy) for copy in range(1 + copies)]
         notes = dict.fromkeys(note for one in found for note in one.notes)
+        notes |= dict.fromkeys(self._tell_small_limit(len(np.unique(index.keys)), copies))
         for note in notes:
             logging.warning(note)
         return [one.vectors for one in found], found[0].computed, tuple(notes)
@@ -210,6 +212,17 @@ class _Extraction:
             limit=settings["train"]["cache_limit"],
             tolerance=TOLERANCE if settings["train"]["precision"] == model.FLOAT32 else ROUGH,
         )
+
+    def _tell_small_limit(self, images: int, copies: int) -> Iterator[str]:
+        """Yields a note where the changed copies do not fit into the cache beside each other."""
+        train, width = self._settings["train"], self._embedder.output.shape[-1]
+        needed = (1 + copies) * images * feature_segments.row_bytes(width, train["cache_dtype"])
+        if copies and needed > train["cache_limit"]:
+            yield (
+                f"The features of {images:,} images and {copies} changed copies of each take "
+                f"{needed:,} bytes, and train.cache_limit={train['cache_limit']:,} keeps fewer: "
+                "each run computes some of them again."
+            )
 
     def _space(self, copy: int) -> str:
         """Identifies all that the features depend on but the image."""

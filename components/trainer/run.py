@@ -31,6 +31,7 @@ from components.trainer.record import CURVES_FILE, RECORD_FILE, TENSORBOARD
 from components.trainer.stages import FINE_TUNE, HEAD, Context
 from components.transform.image_ops import unscale
 
+SECTIONS = {HEAD: "train", FINE_TUNE: "fine_tune"}  # of the configuration, by stage
 TRAININGS = "training"  # folder of the states of trainings, in the pipeline's cache
 
 
@@ -135,10 +136,12 @@ def _observe(prepared: Prepared, courses: Mapping[str, Progress], budget: Budget
                 f"The time budget of {budget.seconds:g} s ended stage {stage} {where}; the best "
                 "so far is kept."
             )
-    kept = courses[_kept(courses)]
+    name = _kept(courses)
+    kept, epochs = courses[name], prepared.settings[SECTIONS[name]]["epochs"]
     found.append(
         observations.overfitting(kept.curves, int(prepared.watched.sum()), kept.best_epoch)
     )
+    found.append(observations.still_improving(kept.curves, kept.best_epoch, epochs))
     return [words for words in found if words]
 
 

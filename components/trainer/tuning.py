@@ -52,7 +52,7 @@ def tuner_fn(fn_args: Any) -> Any:
 
     settings = dict(fn_args.custom_config)
     tune = settings.pop("tune")
-    vocabulary = tft.TFTransformOutput(fn_args.transform_output).vocabulary_by_name(
+    vocabulary = tft.TFTransformOutput(fn_args.transform_graph_path).vocabulary_by_name(
         features.LABEL_VOCABULARY
     )
     tuner = HeadTuner(

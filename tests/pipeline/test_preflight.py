@@ -10,7 +10,7 @@ from pipeline.config import Config
 
 keras = pytest.importorskip("keras")
 
-from pipeline.preflight import check_base  # noqa: E402
+from pipeline.preflight import check_base, check_folders  # noqa: E402
 
 PHOTOS = {"name": "tiny", "data": {"source": "photos"}, "push": {"directory": "served"}}
 
@@ -53,3 +53,17 @@ def test_a_block_that_the_base_does_not_have_is_told(
 
 def test_a_size_of_which_nothing_is_left_is_told(base_file: Path) -> None:
     assert "images of image.size=8 pixels" in refusal(config(base_file, 8))
+
+
+def test_one_sigmoid_for_three_classes_is_told_before_anything_runs(
+    base_file: Path, tmp_path: Path, write_photos: Any
+) -> None:
+    write_photos(tmp_path / "photos", a=2, b=2, c=2)
+    sections = {
+        "head": {"binary": True},
+        "data": {"source": str(tmp_path / "photos")},
+        "push": {"directory": str(tmp_path / "served")},
+        "runtime": {"root": str(tmp_path / "runs")},
+    }
+    with pytest.raises(InputError, match=r"head\.binary=true with 3 classes \(a, b, c\)\. Take"):
+        check_folders(config(base_file, **sections))

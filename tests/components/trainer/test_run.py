@@ -18,7 +18,6 @@ pytest.importorskip("tensorflow_transform")
 
 from saved_graph import random_ops  # noqa: E402
 
-from components.errors import InputError  # noqa: E402
 from components.trainer import run  # noqa: E402
 
 pytestmark = pytest.mark.e2e
@@ -94,16 +93,26 @@ def colours_file(tmp_path_factory: pytest.TempPathFactory, encode: Callable[...,
     return path
 
 
+Arguments = Callable[..., dict[str, Any]]
 Train = Callable[..., SimpleNamespace]
 
 
-@pytest.fixture
-def arguments(
-    tmp_path: Path, colours_file: str, transform_output: Any, base_file: str
-) -> Callable[..., dict[str, Any]]:
-    """Returns what TFX gives to a training, sections changed as asked for, as plain data."""
+@pytest.fixture(scope="module")
+def build(
+    tmp_path_factory: pytest.TempPathFactory,
+    colours_file: str,
+    transform_output: Any,
+    base_file: str,
+) -> Arguments:
+    """Returns what TFX gives to a training, sections changed as asked for, as plain data.
 
-    def build(name: str = "trained", base_model: str | None = None, **changed: Any) -> Any:
+    Features are kept in one cache for all, unless another folder is given.
+    """
+    cache = tmp_path_factory.mktemp("cache")
+
+    def arguments(
+        base_model: str | None = None, own_cache: Path | None = None, **changed: Any
+    ) -> dict[str, Any]:
         sections: dict[str, Any] = {
             "base": {"path": base_file},
             "image": {"size": SIZE, "resize": "stretch", "preprocessing": "rescale_0_1"},
@@ -113,23 +122,36 @@ def arguments(
         }
         config = {key: {**value, **changed.get(key, {})} for key, value in sections.items()}
         digests = {"base_sha256": "base", "transform_sha256": "t", "code_sha256": "code"}
+        folder = tmp_path_factory.mktemp("trained")
         return {
             "train_files": [colours_file],
-            "transform_output": str(Path(transform_output.transform_savedmodel_dir).parent),
-            "custom_config": {**config, **digests, "cache": str(tmp_path / "cache")},
-            "serving_model_dir": str(tmp_path / name / "serving"),
-            "model_run_dir": str(tmp_path / name / "run"),
+            "transform_graph_path": str(Path(transform_output.transform_savedmodel_dir).parent),
+            "custom_config": {**config, **digests, "cache": str(own_cache or cache)},
+            "serving_model_dir": str(folder / "serving"),
+            "model_run_dir": str(folder / "run"),
             "base_model": base_model,
             "hyperparameters": None,
         }
 
-    return build
+    return arguments
 
 
-@pytest.fixture
-def train(arguments: Callable[..., dict[str, Any]]) -> Train:
-    """Trains once; see `trained`."""
-    return lambda name="trained", **changed: trained(arguments(name, **changed))
+@pytest.fixture(scope="module")
+def train(build: Arguments) -> Train:
+    """Trains once; see `build` and `trained`."""
+    return lambda **changed: trained(build(**changed))
+
+
+@pytest.fixture(scope="module")
+def plain(train: Train) -> SimpleNamespace:
+    """The head alone."""
+    return train()
+
+
+@pytest.fixture(scope="module")
+def fine(train: Train) -> SimpleNamespace:
+    """The head, then the last two layers of the base."""
+    return train(**FINE_TUNED)
 
 
 def trained(given: dict[str, Any]) -> SimpleNamespace:
@@ -168,66 +190,68 @@ def changed_by_training(before: SimpleNamespace, after: SimpleNamespace, layer: 
     )
 
 
-def test_two_trainings_with_one_seed_export_the_same_weights(train: Train) -> None:
-    assert_same(train("one", **FINE_TUNED).weights, train("other", **FINE_TUNED).weights)
+def test_two_trainings_with_one_seed_export_the_same_weights(
+    fine: SimpleNamespace, train: Train
+) -> None:
+    assert_same(train(**FINE_TUNED).weights, fine.weights)
 
 
-def test_the_head_is_trained_on_features_that_are_computed_once(train: Train) -> None:
-    assert train("one").record["features"] == {"computed": IMAGES, "reused": 0}
-    other = train("other", head={"hidden": [], "label_smoothing": 0.1})
+def test_the_head_is_trained_on_features_that_are_computed_once(
+    train: Train, tmp_path: Path
+) -> None:
+    first = train(own_cache=tmp_path)
+    assert first.record["features"] == {"computed": IMAGES, "reused": 0}
+    other = train(own_cache=tmp_path, head={"hidden": [], "label_smoothing": 0.1})
     assert other.record["features"] == {"computed": 0, "reused": IMAGES}
+    assert list((tmp_path / "training").iterdir()) == []  # no state of a training that is over
 
 
-def test_another_pooling_has_features_of_its_own(train: Train) -> None:
-    train("one")
-    flat = train("other", head={"pooling": "flatten"})
+def test_another_pooling_has_features_of_its_own(plain: SimpleNamespace, train: Train) -> None:
+    flat = train(head={"pooling": "flatten"})
     assert flat.record["features"] == {"computed": IMAGES, "reused": 0}
 
 
-def test_images_that_are_trained_on_and_watched_are_all_there_are(train: Train) -> None:
-    record = train().record
-    assert (record["trained_on"], record["watched"]) == (12, 4)
-    assert record["classes"] == {"blue": 8, "red": 8}
+def test_images_that_are_trained_on_and_watched_are_all_there_are(plain: SimpleNamespace) -> None:
+    assert (plain.record["trained_on"], plain.record["watched"]) == (12, 4)
+    assert plain.record["classes"] == {"blue": 8, "red": 8}
 
 
 def test_fine_tuning_starts_from_the_trained_head_and_changes_the_last_layers(
-    train: Train,
+    plain: SimpleNamespace, fine: SimpleNamespace
 ) -> None:
-    head_only = train("head")
-    fine = train("fine", **FINE_TUNED)
-    stages = fine.record["stages"]
-    assert list(stages) == ["head", "fine_tune"]
-    assert stages["head"] == head_only.record["stages"]["head"]
+    assert list(fine.record["stages"]) == ["head", "fine_tune"]
+    assert fine.record["stages"]["head"] == plain.record["stages"]["head"]
     assert fine.record["kept"] == "fine_tune"
-    assert changed_by_training(head_only, fine, "second")
-    assert not changed_by_training(head_only, fine, "first")
+    assert changed_by_training(plain, fine, "second")
+    assert not changed_by_training(plain, fine, "first")
     # Two layers are unfrozen, and one of them is batch normalisation.
-    assert not changed_by_training(head_only, fine, "norm")
+    assert not changed_by_training(plain, fine, " norm/")
 
 
-def test_a_fine_tuning_that_makes_it_worse_is_not_kept(train: Train) -> None:
-    head_only = train("head")
-    fine = train("fine", fine_tune={"layers": 2, "learning_rate": 5.0, "epochs": 1, "warmup": 0.0})
-    assert fine.record["kept"] == "head"
-    assert any("the head's stage is kept" in note for note in fine.record["notes"])
-    assert_same(fine.weights, head_only.weights)
+def test_a_fine_tuning_that_makes_it_worse_is_not_kept(
+    plain: SimpleNamespace, train: Train
+) -> None:
+    worse = train(fine_tune={"layers": 2, "learning_rate": 5.0, "epochs": 1, "warmup": 0.0})
+    assert worse.record["kept"] == "head"
+    assert any("the head's stage is kept" in note for note in worse.record["notes"])
+    assert_same(worse.weights, plain.weights)
 
 
-def test_curves_logs_and_record_are_left_beside_the_model(train: Train) -> None:
-    done = train(**FINE_TUNED)
-    assert (done.folder / "curves.svg").read_text().lstrip().startswith("<?xml")
-    assert len(done.record["stages"]["fine_tune"]["curves"]["val_loss"]) == 3
-    logs = {path.parent for path in (done.folder / "tensorboard").rglob("events*")}
-    assert {path.relative_to(done.folder / "tensorboard").as_posix() for path in logs} == {
+def test_curves_logs_and_record_are_left_beside_the_model(fine: SimpleNamespace) -> None:
+    assert (fine.folder / "curves.svg").read_text().lstrip().startswith("<?xml")
+    assert len(fine.record["stages"]["fine_tune"]["curves"]["val_loss"]) == 3
+    logs = {path.parent for path in (fine.folder / "tensorboard").rglob("events*")}
+    assert {path.relative_to(fine.folder / "tensorboard").as_posix() for path in logs} == {
         f"{stage}/{part}" for stage in ("head", "fine_tune") for part in ("train", "watched")
     }
-    assert not (done.folder / "augmented.html").exists()
+    assert not (fine.folder / "augmented.html").exists()
 
 
 @pytest.mark.parametrize("copies", [0, 2])
-def test_augmentation_trains_otherwise_and_is_not_exported(train: Train, copies: int) -> None:
-    plain = train("plain")
-    augmented = train("augmented", train={"augment": "light", "augment_copies": copies})
+def test_augmentation_trains_otherwise_and_is_not_exported(
+    plain: SimpleNamespace, train: Train, copies: int
+) -> None:
+    augmented = train(train={"augment": "light", "augment_copies": copies})
     assert changed_by_training(plain, augmented, "hidden_0")
     assert plain.weights.keys() == augmented.weights.keys()
     assert random_ops(augmented.model) == set()
@@ -236,28 +260,32 @@ def test_augmentation_trains_otherwise_and_is_not_exported(train: Train, copies:
 
 
 def test_copies_are_computed_once_and_shared_by_heads(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from components.trainer import preparation
 
-    seen: list[int] = []
+    computed: list[tuple[int, int]] = []
     genuine = preparation._Extraction._extract
 
     def counted(self: Any, keys: frozenset[bytes], copy: int) -> Any:
-        seen.append(copy)
+        computed.append((copy, len(keys)))
         return genuine(self, keys, copy)
 
     monkeypatch.setattr(preparation._Extraction, "_extract", counted)
-    train("one", train={"augment": "light"})
-    assert sorted(set(seen)) == [0, 1, 2]
-    other = train("other", train={"augment": "light"}, head={"hidden": []})
-    assert other.record["features"] == {"computed": 0, "reused": IMAGES}
+    train(own_cache=tmp_path, train={"augment": "light"})
+    assert computed == [(0, IMAGES), (1, IMAGES), (2, IMAGES)]
+    computed.clear()
+    train(own_cache=tmp_path, train={"augment": "light"}, head={"hidden": []})
+    # Eight of each are computed again, to be compared with what was kept.
+    assert computed == [(0, 8), (1, 8), (2, 8)]
 
 
-def test_fine_tuning_with_augmentation_works_on_changed_images(train: Train) -> None:
-    plain = train("plain", **FINE_TUNED)
-    augmented = train("augmented", train={"augment": [{"rotation": 0.5}]}, **FINE_TUNED)
-    assert augmented.record["stages"]["fine_tune"] != plain.record["stages"]["fine_tune"]
+def test_fine_tuning_with_augmentation_works_on_changed_images(
+    fine: SimpleNamespace, train: Train
+) -> None:
+    turned = {"augment": [{"rotation": 0.5}], "augment_copies": 1}
+    augmented = train(train=turned, **FINE_TUNED)
+    assert augmented.record["stages"]["fine_tune"] != fine.record["stages"]["fine_tune"]
     assert random_ops(augmented.model) == set()
 
 
@@ -272,20 +300,26 @@ def test_mixed_precision_is_trained_in_and_float32_is_served(train: Train, preci
     assert np.isfinite(losses).all()
 
 
-def test_features_in_float16_give_nearly_the_same_head(train: Train) -> None:
-    half = train("half", train={"cache_dtype": "float16"})
-    full = train("full")
-    assert half.record["features"]["computed"] == full.record["features"]["computed"] == IMAGES
-    for name, weight in full.weights.items():
+def test_features_in_float16_give_nearly_the_same_head(
+    plain: SimpleNamespace, train: Train
+) -> None:
+    half = train(train={"cache_dtype": "float16"})
+    assert half.record["features"]["computed"] == IMAGES
+    for name, weight in plain.weights.items():
         np.testing.assert_allclose(half.weights[name], weight, atol=2e-2, err_msg=name)
 
 
-def test_balanced_weights_make_rare_classes_count_more(train: Train) -> None:
-    record = train(train={"class_weights": "balanced"}).record
-    counts, watched = record["classes"], record["watched"]
-    assert record["class_weights"].keys() == counts.keys()
-    assert sum(counts.values()) - watched == record["trained_on"]
-    assert max(record["class_weights"].values()) >= 1.0
+def test_balanced_weights_stand_in_the_record_and_change_the_training(
+    plain: SimpleNamespace, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from components.trainer import preparation
+
+    # Both classes have about as many images here, so that others are made up.
+    monkeypatch.setattr(preparation, "class_weights", lambda counts: [0.5, 2.0])
+    balanced = train(train={"class_weights": "balanced"})
+    assert sorted(balanced.record["class_weights"].values()) == [0.5, 2.0]
+    assert plain.record["class_weights"] == {"blue": 1.0, "red": 1.0}
+    assert changed_by_training(plain, balanced, "hidden_0")
 
 
 def test_one_sigmoid_serves_two_probabilities(train: Train) -> None:
@@ -296,9 +330,8 @@ def test_one_sigmoid_serves_two_probabilities(train: Train) -> None:
     assert float(tf.reduce_sum(answer["probabilities"])) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_a_class_below_twenty_images_is_warned_of(train: Train) -> None:
-    notes = train().record["notes"]
-    assert any("blue" in note and "red" in note and "20" in note for note in notes)
+def test_a_class_below_twenty_images_is_warned_of(plain: SimpleNamespace) -> None:
+    assert any("blue (8), red (8)" in note for note in plain.record["notes"])
 
 
 def test_a_time_budget_that_is_over_keeps_the_first_step_and_skips_fine_tuning(
@@ -311,56 +344,50 @@ def test_a_time_budget_that_is_over_keeps_the_first_step_and_skips_fine_tuning(
     assert any("before fine-tuning" in note for note in done.record["notes"])
 
 
-def test_a_warm_start_begins_where_the_served_model_ended(train: Train) -> None:
-    first = train("first")
-    begun = train("begun", base_model=first.model, train={"warm_start": True, "epochs": 1})
-    anew = train("anew", train={"epochs": 1})
-    loss_after = first.record["stages"]["head"]["curves"]["loss"]
-    assert begun.record["stages"]["head"]["curves"]["loss"][0] < loss_after[0]
-    assert anew.record["stages"]["head"]["curves"]["loss"][0] == loss_after[0]
+def test_a_warm_start_begins_where_the_served_model_ended(
+    plain: SimpleNamespace, train: Train
+) -> None:
+    begun = train(base_model=plain.model, train={"warm_start": True, "epochs": 1})
+    curve = plain.record["stages"]["head"]["curves"]["loss"]
+    assert begun.record["stages"]["head"]["curves"]["loss"][0] < curve[0]
     assert "Warm start: the head starts from the served model's." in begun.record["notes"]
 
 
-def test_a_run_that_finished_leaves_no_training_state(train: Train, tmp_path: Path) -> None:
-    train(**FINE_TUNED)
-    assert list((tmp_path / "cache" / "training").iterdir()) == []
-
-
-def test_one_sigmoid_with_three_classes_is_refused() -> None:
-    from components.trainer.preparation import _check_classes
-
-    with pytest.raises(InputError, match=r"head\.binary=true with 3 classes \(a, b, c\)"):
-        _check_classes({"binary": True}, ["a", "b", "c"])
+def test_values_of_the_tuner_take_the_place_of_the_configured_ones(build: Arguments) -> None:
+    given = build()
+    given["hyperparameters"] = {"values": {"head.hidden": "[3]", "train.learning_rate": 0.002}}
+    done = trained(given)
+    assert done.record["tuned"] == {"head.hidden": [3], "train.learning_rate": 0.002}
+    assert any(weight.shape == (5, 3) for weight in done.weights.values())
 
 
 @pytest.mark.parametrize(("stage", "epoch"), [("head", 2), ("fine_tune", 1)])
 def test_a_killed_training_goes_on_to_the_weights_of_an_unbroken_one(
-    train: Train, arguments: Callable[..., dict[str, Any]], tmp_path: Path, stage: str, epoch: int
+    fine: SimpleNamespace, build: Arguments, tmp_path: Path, stage: str, epoch: int
 ) -> None:
-    unbroken = train("unbroken", **FINE_TUNED)
-    given = arguments("resumed", **FINE_TUNED)
+    given = build(own_cache=tmp_path, **FINE_TUNED)
     script = [sys.executable, "-c", KILLED, json.dumps(given), stage, str(epoch)]
     killed = subprocess.run(script, cwd=Path(run.__file__).parents[2], capture_output=True)
     assert killed.returncode == -9, killed.stderr[-2000:]
     assert not Path(given["serving_model_dir"]).exists()
-    [state] = (tmp_path / "cache" / "training").iterdir()
+    [state] = (tmp_path / "training").iterdir()
     assert (state / f"{stage}.npz").is_file()
 
-    trained_epochs: list[tuple[str, int]] = []
+    saved: list[tuple[str, int]] = []
     with pytest.MonkeyPatch.context() as patch:
         from components.trainer import progress
 
         genuine = progress.Keeper.save
 
         def watched(self: Any, name: str, course: Any, *arrays: Any) -> None:
-            trained_epochs.append((name, course.epoch))
+            saved.append((name, course.epoch))
             genuine(self, name, course, *arrays)
 
         patch.setattr(progress.Keeper, "save", watched)
         resumed = trained(given)
-    assert trained_epochs[0] == (stage, epoch + 1)
-    assert_same(resumed.weights, unbroken.weights)
-    assert resumed.record["stages"] == unbroken.record["stages"]
+    assert saved[0] == (stage, epoch + 1)
+    assert_same(resumed.weights, fine.weights)
+    assert resumed.record["stages"] == fine.record["stages"]
 
 
 KILLED = """

@@ -58,6 +58,7 @@ class Rows:
 @pytest.fixture
 def prepared() -> Iterator[Prepared]:
     vectors = keras.Input((WIDTH,))
+    embedder = keras.Model(vectors, keras.layers.Identity()(vectors))
     rows = Rows()
     keys = np.arange(IMAGES).astype("S64")
     yield Prepared(
@@ -65,8 +66,8 @@ def prepared() -> Iterator[Prepared]:
         files=[],
         transform_output=None,
         labels=["blue", "red"],
-        base=None,
-        embedder=keras.Model(vectors, keras.layers.Identity()(vectors)),
+        base=embedder,
+        embedder=embedder,
         index=Index(keys, keys, (rows.vectors[:, 0] > 0).astype(np.int64)),
         watched=np.arange(IMAGES) < 6,
         variants=[rows],

@@ -365,7 +365,7 @@ def arguments(
         }
         return SimpleNamespace(
             train_files=[str(examples_file)],
-            transform_output=str(Path(transform_output.transform_savedmodel_dir).parent),
+            transform_graph_path=str(Path(transform_output.transform_savedmodel_dir).parent),
             custom_config=config,
             working_dir=str(tmp_path / "work"),
         )
