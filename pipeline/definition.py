@@ -34,6 +34,7 @@ TUNER_FN = "components.trainer.tuning.tuner_fn"
 
 BASELINE_STATISTICS = "BaselineStatistics"
 TEST_EVALUATOR = "TestEvaluator"
+TUNER = "Tuner"  # as TFX names it by its class
 WARM_START = "WarmStart"
 
 # These look at the outside world (what is served), which no cache key of TFX knows.

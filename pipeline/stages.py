@@ -21,7 +21,7 @@ from components.pusher.executor import PUSHED_ALREADY
 from components.pusher.served import Manifest
 from pipeline import beam_options
 from pipeline.config import Config
-from pipeline.definition import NEVER_CACHED, TEST_EVALUATOR, create_pipeline
+from pipeline.definition import NEVER_CACHED, TEST_EVALUATOR, TUNER, create_pipeline
 from pipeline.history import PUSHED, REFUSED, UNCHANGED, Stage
 
 
@@ -51,8 +51,9 @@ def compile_pipeline(config: Config, run_id: str, predefined: Collection[str]) -
     runtime_parameter_utils.substitute_runtime_parameter(
         representation, {compiler_constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
     )
+    never_cached = (*NEVER_CACHED, *([TUNER] if config.tune.every_run else []))
     for node in representation.nodes:
-        if node.pipeline_node.node_info.id in NEVER_CACHED:
+        if node.pipeline_node.node_info.id in never_cached:
             node.pipeline_node.execution_options.caching_options.enable_cache = False
     return representation
 

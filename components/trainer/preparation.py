@@ -86,7 +86,8 @@ def prepare(fn_args: Any, settings: Mapping[str, Any]) -> Prepared:
         fn_args: TFX's `FnArgs`: `train_files` are patterns of the training split only.
         settings: see `run.run_fn`.
     """
-    keras.utils.set_random_seed(settings["train"]["seed"])
+    # Of a seed of 0 TensorFlow asks whether a shuffle's own is 0 too, which a tensor cannot answer.
+    keras.utils.set_random_seed(settings["train"]["seed"] + 1)
     transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
     labels = [
         label.decode() for label in transform_output.vocabulary_by_name(features.LABEL_VOCABULARY)

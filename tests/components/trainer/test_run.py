@@ -29,7 +29,7 @@ TRAIN = {
     "batch_size": 4,
     "learning_rate": 0.01,
     "patience": 0,
-    "seed": 3,
+    "seed": 0,
     "watch": 0.25,
     "class_weights": "none",
     "augment": "none",

@@ -13,6 +13,7 @@ tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
 from components.trainer import backbones, model, signatures  # noqa: E402
+from components.trainer.head import new_head  # noqa: E402
 
 SIZE = 8
 CLASSES = ("blue", "red", "green", "<b>", "white", "black", "grüne")
@@ -54,7 +55,7 @@ def parts(transform_output: Any) -> dict[str, Any]:
     pixels = keras.Input((SIZE, SIZE, 3))
     base = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
     embedder = backbones.pooled_base(base, SIZE, "average")
-    head = model.new_head(4, len(CLASSES), {"hidden": [6], "dropout": 0.5})
+    head = new_head(4, len(CLASSES), {"hidden": [6], "dropout": 0.5})
     classifier = model.join(embedder, head)
     module = signatures.ServingModule(classifier, embedder, transform_output, CLASSES)
     return {"module": module, "classifier": classifier, "embedder": embedder}
@@ -181,7 +182,7 @@ def test_a_model_of_two_classes_has_two_labels(
     parts: dict[str, Any], transform_output: Any, photo_contents: Sequence[bytes]
 ) -> None:
     embedder = parts["embedder"]
-    head = model.new_head(4, 2, {"hidden": [], "dropout": 0.0})
+    head = new_head(4, 2, {"hidden": [], "dropout": 0.0})
     module = signatures.ServingModule(
         model.join(embedder, head), embedder, transform_output, ("blue", "red")
     )
