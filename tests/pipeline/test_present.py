@@ -130,6 +130,45 @@ def test_what_the_data_gate_found_in_passing_is_told_in_a_runs_summary() -> None
     ]
 
 
+def training(**changed: Any) -> dict[str, Any]:
+    head = {"epochs": 14, "best_epoch": 11, "ended": "patience"}
+    parts: dict[str, Any] = {
+        "stages": {"head": head},
+        "kept": "head",
+        "features": {"computed": 10, "reused": 3409},
+        "tuned": {},
+        "notes": [],
+    }
+    return {**parts, **changed}
+
+
+def test_a_training_is_told_with_its_features() -> None:
+    text = present.run_text(summary(training=training()))
+    assert (
+        "training        head: best of 14 epochs was number 11; features of 10 images computed, "
+        "3,409 reused\n"
+    ) in text
+
+
+def test_after_fine_tuning_the_stage_that_is_kept_is_told() -> None:
+    stages = {**training()["stages"], "fine_tune": {"epochs": 5, "best_epoch": 4, "ended": ""}}
+    text = present.run_text(summary(training=training(stages=stages, kept="fine_tune")))
+    assert (
+        "head: best of 14 epochs was number 11; fine-tuning: best of 5 epochs was number 4, "
+        "fine-tuning is kept;"
+    ) in text
+
+
+def test_notes_and_tuned_values_have_lines_of_their_own() -> None:
+    told = training(notes=["One.", "Two."], tuned={"head.hidden": [64], "head.dropout": 0.25})
+    lines = present.run_text(summary(training=told)).splitlines()
+    assert [line for line in lines if line.startswith(("tuned", "note"))] == [
+        "tuned           head.hidden=[64], head.dropout=0.25",
+        "note            One.",
+        "note            Two.",
+    ]
+
+
 FOUND = Counts(2, 2, 0, 0, {}, {"train": {"a": 1}, "validation": {"a": 1}}, {})
 SUBJECT = "this run's train and that of the served model (2026-01-01 10:00: a run)"
 

@@ -1,0 +1,143 @@
+"""Predictions for TFMA from kept features: the base is passed only by images that are new to it.
+
+With a frozen base nearly all of an evaluation is the pass of the base. The features of validation
+images are therefore kept beside those of training images, computed by the model's own signature
+`embed`; its signature `classify_features` does the rest. A sample of what is reused is computed
+again each time and compared. A model whose base was fine-tuned is asked as a server would be.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.extractors import predictions_extractor
+from tensorflow_model_analysis.utils import model_util
+
+from components import features
+from components.evaluator.feature_facts import FeatureFacts, read_facts
+from components.trainer import feature_cache
+
+BATCH = 64  # images a call of the base
+# The folder of the cache and its limit in bytes, while an evaluation is put together.
+CACHE: dict[str, Any] = {}
+
+
+def custom_extractors(
+    eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any
+) -> list[Any]:
+    """Returns TFMA's own extractors, that of predictions replaced; TFX's Evaluator calls this.
+
+    Args:
+        eval_shared_model: one or several models, as TFMA has them.
+        eval_config: the evaluation's configuration.
+        tensor_adapter_config: how Arrow columns become tensors.
+    """
+    extractors = tfma.default_extractors(
+        eval_shared_model=eval_shared_model,
+        eval_config=eval_config,
+        tensor_adapter_config=tensor_adapter_config,
+    )
+    models = model_util.verify_and_update_eval_shared_models(eval_shared_model)
+    paths = {model.model_name: model.model_path for model in models or ()}
+    stage = predictions_extractor.PREDICTIONS_EXTRACTOR_STAGE_NAME
+    ours = tfma.extractors.Extractor(
+        stage_name=stage, ptransform=beam.ParDo(_Predict(paths, dict(CACHE)))
+    )
+    return [ours if one.stage_name == stage else one for one in extractors]
+
+
+class _Predict(beam.DoFn):
+    """Adds probabilities to batches of extracts.
+
+    Args:
+        paths: folders of the SavedModels by the names that TFMA has for them.
+        cache: `folder` of all features and `limit` in bytes; empty for no cache.
+    """
+
+    def __init__(self, paths: Mapping[str, str], cache: Mapping[str, Any]):
+        self._paths, self._cache = dict(paths), dict(cache)
+        self._models: dict[str, _Model] = {}
+
+    def setup(self) -> None:
+        """Loads the models, once a worker."""
+        self._models = {name: _Model(path, self._cache) for name, path in self._paths.items()}
+
+    def process(self, extracts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yields the extracts with the probabilities of every model under `tfma.PREDICTIONS_KEY`."""
+        serialized = np.asarray(extracts[tfma.INPUT_KEY])
+        answers = {
+            name: {features.PROBABILITIES: model.predict(serialized)}
+            for name, model in self._models.items()
+        }
+        [*names] = answers
+        # TFMA leaves the name out where there is one model.
+        yield {
+            **extracts,
+            tfma.PREDICTIONS_KEY: answers if len(names) > 1 else answers[names[0]],
+        }
+
+
+class _Model:
+    """A SavedModel that answers for serialized examples."""
+
+    def __init__(self, path: str, cache: Mapping[str, Any]):
+        self._model = tf.saved_model.load(path)
+        self._signatures = self._model.signatures
+        self._cache = cache
+        self._facts = read_facts(path) if cache else None
+        if features.CLASSIFY_FEATURES not in self._signatures:
+            self._facts = None  # a model of an earlier version
+
+    def predict(self, serialized: np.ndarray) -> np.ndarray:
+        """Returns probabilities, float32 [batch, classes], of examples, string [batch]."""
+        if self._facts is None:
+            serve = self._signatures[features.SERVE_EXAMPLES]
+            parts = [
+                serve(examples=tf.constant(part))[features.PROBABILITIES].numpy()
+                for part in _split(serialized)
+            ]
+            return np.concatenate(parts)
+        classify = self._signatures[features.CLASSIFY_FEATURES]
+        vectors = self._features(serialized, self._facts)
+        return np.asarray(classify(embedding=tf.constant(vectors))[features.PROBABILITIES])
+
+    def _features(self, serialized: np.ndarray, facts: FeatureFacts) -> np.ndarray:
+        parsed = tf.io.parse_example(
+            serialized,
+            {
+                name: tf.io.FixedLenFeature([], tf.string)
+                for name in (features.IMAGE, features.SHA256)
+            },
+        )
+        contents = parsed[features.IMAGE].numpy()
+        keys = parsed[features.SHA256].numpy().astype("S64")
+
+        def extract(wanted: frozenset[bytes]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            rows = [row for row, key in enumerate(keys.tolist()) if key in wanted]
+            embed = self._signatures[features.EMBED]
+            for part in _split(np.array(rows)):
+                answer = embed(image_bytes=tf.constant(contents[part]))
+                yield answer["embedding"].numpy(), keys[part]
+
+        collected = feature_cache.collect(
+            Path(self._cache["folder"]),
+            facts.space,
+            keys,
+            facts.width,
+            extract,
+            limit=self._cache["limit"],
+        )
+        for note in collected.notes:
+            logging.warning(note)
+        return collected.vectors.gather(np.arange(len(keys)))
+
+
+def _split(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the rows in batches that the base takes at once."""
+    for start in range(0, len(rows), BATCH):
+        yield rows[start : start + BATCH]
