@@ -8,6 +8,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-modern lint format bench lock clean
 export STACK ARGS
+# The other scripts in benchmarks/ are parts of training.
+COMPARISONS := feature_cache ingestion leakage training
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,9 +37,7 @@ format: install ## Mend style and format in place
 	.venv/bin/ruff format .
 
 bench: install ## Run the comparisons in benchmarks/
-	@shopt -s nullglob; scripts=(benchmarks/*.py); \
-	[ $${#scripts[@]} -gt 0 ] || echo "no comparisons yet: they come with the features they measure"; \
-	for script in "$${scripts[@]}"; do echo "$$script"; .venv/bin/python "$$script"; done
+	@for name in $(COMPARISONS); do echo "$$name"; .venv/bin/python "benchmarks/$$name.py"; done
 
 lock: ## Make requirements.lock again from pyproject.toml (ARGS=--upgrade moves the pins)
 	@scripts/lock.sh $(ARGS)

@@ -20,6 +20,9 @@ SIZE = 224  # pixels
 
 def main() -> None:
     arguments = _parse()
+    if not arguments.photos.is_dir() or not arguments.base.is_file():
+        print(f"skipped: needs photos in {arguments.photos} and the base {arguments.base}")
+        return
     started = time.perf_counter()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras

@@ -5,6 +5,12 @@ traceback and is told as a `GraftError`.
 """
 
 
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's text, or the name of its class where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class GraftError(Exception):
     """An end that the user is told about in one message, without a traceback.
 

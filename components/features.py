@@ -41,6 +41,7 @@ SPLITS = (TRAIN, VALIDATION, TEST)
 # Signatures of the SavedModel and their keys; the serving contract of docs/serving.md.
 SERVE_BYTES = "serving_default"  # image_bytes: string [batch]
 SERVE_EXAMPLES = "serving_examples"  # examples: serialized tf.Example, string [batch]
+CLASSIFY_FEATURES = "classify_features"  # embedding: float32 [batch, width] -> probabilities
 EMBED = "embed"  # image_bytes -> embedding: float32 [batch, width]
 INDEX_LABELS = "index_labels"  # examples -> label_index, for TFMA
 PROBABILITIES = "probabilities"  # float32 [batch, classes], in vocabulary order

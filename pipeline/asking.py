@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.errors import InputError
+from components.errors import InputError, first_line
 from components.image_example_gen.decoding import decode_with_tensorflow
 from components.image_example_gen.examine import Limits, examine
 from components.image_example_gen.headers import read_header, sniff_format
@@ -93,7 +93,7 @@ def load_signature(
         model = tf.saved_model.load(str(version))
         signatures = dict(model.signatures)
     except Exception as error:
-        raise not_ours(version, f"which cannot be loaded ({_first_line(error)})") from error
+        raise not_ours(version, f"which cannot be loaded ({first_line(error)})") from error
     if signature not in signatures:
         raise InputError(
             f"Expected a served model with the signature {signature}. Received: {version}, which "
@@ -227,12 +227,8 @@ def _why(content: bytes | str, error: Exception) -> str:
         fault = examine(content, Limits(MAX_PIXELS, 1), decode_with_tensorflow)
         if isinstance(fault, Fault):
             return _words(fault)
-    return f"refused by the model: {_first_line(error)}"
+    return f"refused by the model: {first_line(error)}"
 
 
 def _words(fault: Fault) -> str:
     return f"{fault.reason}: {fault.detail}"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

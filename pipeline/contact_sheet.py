@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from components.atomic import write_text
 from components.image_example_gen.listing import MAX_BYTES, Place
 from components.image_example_gen.quarantine import REASONS, SYSTEM_FILE
+from components.page import render_page
 from pipeline.present import SIZES, formats_text, size_text, visible
 from pipeline.thumbnails import Thumbnail, make_thumbnail
 
@@ -205,14 +206,7 @@ def _render(
             for name, pairs in selection.pairs.items()
         ),
     ]
-    title = _text(f"{result['name']} · contact sheet")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return render_page(visible(f"{result['name']} · contact sheet"), parts, STYLE)
 
 
 @dataclass(frozen=True)
@@ -401,28 +395,11 @@ def _breakable(text: str) -> str:
 
 
 STYLE = """
-:root { color-scheme: light dark; --page: #f4f4f1; --card: #fff; --mat: #e9e9e4; --ink: #1d1f21;
-  --soft: #5c6066; --line: #dddcd5; --good: #176b3a; --bad: #b3261e; --warn: #8a5a00;
+:root { --good: #176b3a; --bad: #b3261e; --warn: #8a5a00;
   --train: #3a6ea5; --validation: #d98a2b; --test: #8a68b0; }
-@media (prefers-color-scheme: dark) { :root { --page: #141517; --card: #1e2023; --mat: #2a2d31;
-  --ink: #e8e8e6; --soft: #a3a8ae; --line: #34373c; --good: #6fcf97; --bad: #ff8a80;
-  --warn: #f2c063; --train: #6ea3dc; --validation: #e9a552; --test: #b395d8; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1, h2, h3, p, ul, dl, dd, figure { margin: 0; }
-h1 { font-size: 2.25rem; line-height: 1.15; letter-spacing: -.02em; overflow-wrap: anywhere; }
-h2 { font-size: 1.3rem; line-height: 1.3; }
-h3 { font-size: 1.05rem; overflow-wrap: anywhere; }
+@media (prefers-color-scheme: dark) { :root { --good: #6fcf97; --bad: #ff8a80; --warn: #f2c063;
+  --train: #6ea3dc; --validation: #e9a552; --test: #b395d8; } }
 small { font-weight: 400; color: var(--soft); font-variant-numeric: tabular-nums; }
-.kicker { color: var(--soft); font-size: .8rem; letter-spacing: .08em; text-transform: uppercase; }
-.soft { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; }
-header { margin-bottom: 1.75rem; }
-section { margin-top: 2.5rem; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: .75rem;
-  padding: 1.1rem 1.25rem; }
-.card + .card { margin-top: .9rem; }
 .verdict, .warn { margin-top: 1rem; border-left: .3rem solid var(--good); }
 .verdict.bad { border-left-color: var(--bad); }
 .warn { border-left-color: var(--warn); }
@@ -456,10 +433,6 @@ section > h2 + .soft { margin: -.7rem 0 .9rem; }
 .pairs .card { margin: 0; }
 .pair { display: grid; gap: .9rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
 .pair + .soft { margin-top: .7rem; padding-top: .6rem; border-top: 1px solid var(--line); }
-.mat { aspect-ratio: 1; display: grid; place-items: center; overflow: hidden;
-  background: var(--mat); border-radius: .5rem; }
-.mat img { display: block; width: 100%; height: 100%; object-fit: contain; }
-.mat .tiny { image-rendering: pixelated; }
 .wide .none { aspect-ratio: 3; }
 .more { margin-top: .9rem; }
 .none { border: 1px dashed var(--soft); color: var(--soft); font-size: .85rem; }
@@ -468,13 +441,10 @@ figcaption b { display: block; font-weight: 500; overflow-wrap: anywhere; }
 figcaption span { display: block; color: var(--soft); overflow-wrap: anywhere; }
 .row:not(.wide) figcaption b { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 @media (max-width: 46rem) {
-  main { padding: 1.5rem .9rem 3rem; }
-  h1 { font-size: 1.8rem; }
   .facts { display: grid; grid-template-columns: repeat(3, auto); gap: .75rem 1.25rem; }
   .facts div:nth-child(7) { grid-column: 1 / -1; }
   .row { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .7rem; }
   .wide { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .pairs { grid-template-columns: minmax(0, 1fr); }
-  .card { padding: .9rem; }
 }
 """

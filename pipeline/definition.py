@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from tfx.components import Evaluator, ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
+from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.placeholder import placeholder
 from tfx.orchestration import metadata, pipeline
@@ -19,6 +19,7 @@ from components.data_validation.component import DataGate
 from components.data_validation.curated_schema import CuratedSchema
 from components.data_validation.gate import GateLimits
 from components.evaluator.baseline import CANDIDATE, MODEL, ServedModelStrategy
+from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import Limits, build_eval_config
 from components.image_example_gen.component import ImageExampleGen
 from components.pusher.component import Pusher
@@ -27,6 +28,7 @@ from pipeline.beam_options import SLOTS, VARIABLE
 from pipeline.config import NO_WEIGHTS, Config
 from pipeline.config.training import seconds
 
+FEATURES = "features"  # folder of kept features in the pipeline's cache
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "image_examples.pbtxt"
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
 RUN_FN = "components.trainer.run.run_fn"
@@ -159,7 +161,12 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         config={"push_directory": str(config.push.directory)},
         **{MODEL: Channel(type=standard_artifacts.Model), CANDIDATE: trainer.outputs["model"]},
     ).with_id("Baseline")
+    kept_features: dict[str, Any] = {
+        "cache": str(config.cache / FEATURES),
+        "cache_limit": config.train.cache_limit,
+    }
     evaluator = Evaluator(
+        **kept_features,
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=baseline.outputs[MODEL],
@@ -173,6 +180,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
     if config.data.splits.test is not None or features.TEST in predefined:
         # Without limits TFMA decides nothing: the test split is reported on, never gated on.
         test_evaluator = Evaluator(
+            **kept_features,
             examples=example_gen.outputs["examples"],
             model=trainer.outputs["model"],
             eval_config=build_eval_config(),
@@ -221,7 +229,8 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
 def base_digest(config: Config) -> str:
     """Identifies the base by content: of its file or folder, or of its name and weights.
 
-    A preset by name is identified by that name, as KerasHub keeps what it stands for.
+    A preset by name is identified by that name, as KerasHub keeps what it stands for; and every
+    preset by KerasHub's version too, as its code builds the base.
     """
     base = config.base
     if base.path:
@@ -229,8 +238,7 @@ def base_digest(config: Config) -> str:
     if base.saved_model:
         return digests.folder_digest(base.saved_model)
     if base.preset:
-        is_local = preset_base.is_folder(base.preset)
-        return digests.folder_digest(base.preset) if is_local else f"preset:{base.preset}"
+        return preset_base.preset_digest(base.preset)
     weights = base.weights
     if isinstance(weights, Path):
         weights = digests.file_digest(weights)

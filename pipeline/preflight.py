@@ -1,14 +1,22 @@
 """What can be known to fail before the first stage runs: folders, disk, photos and base."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from components.errors import InputError
 from components.image_example_gen.listing import Listing
 from components.image_example_gen.sources import check_source
+from components.trainer.labels import check_binary
 from pipeline.config import Config
+
+if TYPE_CHECKING:
+    import keras
 
 SPACE_FACTOR = 3  # examples, their temporary copies while they are written, features and models
 SPACE_BASE = 300_000_000  # bytes: metadata, logs and two copies of a model
@@ -38,8 +46,9 @@ def check_folders(config: Config) -> Listing:
 def check_base(config: Config) -> None:
     """Loads the base once, so that a wrong one ends the run at its start.
 
-    Found are a wrong file or preset, unreachable weights, a size that the base does not take, and
-    a block to fine-tune from that it does not have.
+    Found are a wrong file or preset, unreachable weights, a size or precision that the base does
+    not take, and a block to fine-tune from that it does not have, or one after which nothing could
+    be trained.
 
     Raises:
         InputError: naming the value and the mend.
@@ -47,26 +56,49 @@ def check_base(config: Config) -> None:
     import keras
 
     from components.trainer.backbones import load_base, pooled_base
-    from components.trainer.blocks import first_trainable
+    from components.trainer.model import in_precision
 
     _ = config.resolved_preprocessing  # a preset by name is asked for it here
     settings = config.base.model_dump(mode="json")
     size = config.resolved_image_size
-    base = load_base(settings, size)
+    base = in_precision(load_base(settings, size), config.train.precision)
     pooled_base(base, size, config.head.pooling)
-    for layers in (config.fine_tune.layers, *config.tune.space.fine_tune_layers):
-        first_trainable(base, settings, layers)
+    _check_trainable(base, settings, "fine_tune.layers", config.fine_tune.layers)
+    for layers in config.tune.space.fine_tune_layers:
+        _check_trainable(base, settings, "tune.space.fine_tune_layers", layers)
     keras.backend.clear_session()
+
+
+def _check_trainable(
+    base: keras.Model, settings: Mapping[str, Any], key: str, layers: int | str
+) -> None:
+    """Checks that fine-tuning of these layers trains something of the base, unless they are 0."""
+    from components.trainer.blocks import first_trainable
+    from components.trainer.model import last_trainable, unfreeze
+
+    first = first_trainable(base, settings, layers)
+    is_trained = layers == 0 or unfreeze(base, first) > 0
+    last = None if is_trained else last_trainable(base)
+    base.trainable = False
+    if is_trained:
+        return
+    if last is None:
+        raise InputError(
+            "Expected a base with weights that can be trained; batch normalisation stays as it "
+            f"is. Received: {key}={layers} with the base {base.name}, which has none. Write 0."
+        )
+    count = len(base.layers) - last
+    raise InputError(
+        f"Expected {key} to reach a layer whose weights can be trained; batch normalisation stays "
+        f"as it is. Received: {key}={layers}, the layers of the base {base.name} from "
+        f"{base.layers[first].name} on. Its last layer with such weights is "
+        f"{base.layers[last].name}: write {count} (layers from the end) or more."
+    )
 
 
 def _check_binary(config: Config, listing: Listing) -> None:
     classes = sorted({candidate.label for candidate in listing.candidates})
-    if config.head.binary and len(classes) != 2:
-        raise InputError(
-            f"Expected two classes with head.binary. Received: head.binary=true with {len(classes)}"
-            f" classes ({', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}). Take "
-            "head.binary out, or leave two classes in data.source."
-        )
+    check_binary(config.head.binary, len(classes), classes)
 
 
 def _check_writable(folder: Path, key: str) -> None:

@@ -25,6 +25,4 @@ class Executor(executor.Executor):
         extraction.CACHE.clear()
         extraction.CACHE.update(json.loads(exec_properties[FEATURES]))
         # TFX finds the function by this property and calls it while the pipeline is made.
-        super().Do(
-            input_dict, output_dict, {**exec_properties, "custom_extractors": EXTRACTORS}
-        )
+        super().Do(input_dict, output_dict, {**exec_properties, "custom_extractors": EXTRACTORS})

@@ -68,7 +68,7 @@ class _Predict(beam.DoFn):
         self._models = {name: _Model(path, self._cache) for name, path in self._paths.items()}
 
     def process(self, extracts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yields the extracts with the probabilities of every model under `tfma.PREDICTIONS_KEY`."""
+        """Yields the extracts with every model's probabilities under `tfma.PREDICTIONS_KEY`."""
         serialized = np.asarray(extracts[tfma.INPUT_KEY])
         answers = {
             name: {features.PROBABILITIES: model.predict(serialized)}

@@ -11,9 +11,9 @@ import keras
 
 from components import features
 from components.bases import BASES
-from components.errors import InputError
+from components.errors import InputError, first_line
 from components.trainer import base_file, preset_base, saved_model_base
-from components.trainer.downloads import download_timeout, first_line
+from components.trainer.downloads import download_timeout
 
 POOLINGS = {
     "average": keras.layers.GlobalAveragePooling2D,

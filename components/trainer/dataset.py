@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from components import features
 
-SHUFFLED = 1024  # encoded images among which the next one of an epoch is drawn
+SHUFFLED = 1024  # encoded images, at most, among which the next one of an epoch is drawn
+SHUFFLED_BYTES = 256 << 20  # what these may take
 READ_AT_ONCE = 4096  # examples whose keys are read in one go
-RESIDENT = 256 << 20  # bytes of features up to which they are held in memory as one tensor
+RESIDENT = 128 << 20  # bytes of features up to which they are held in memory as one tensor
 
 Batches = Callable[[int], tf.data.Dataset]
 # Changes pixels at random: of (pixels, content keys, number of the epoch or copy), the same shape.
@@ -126,7 +127,7 @@ def image_batches(
     """
     wanted = (features.IMAGE, features.LABEL, features.SHA256)
     transform = _transformer(transform_output, wanted)
-    is_wanted = _is_among(keys)
+    is_wanted, shuffled = _is_among(keys), _count_shuffled(files, len(keys))
     weight_of = tf.constant(list(weights), tf.float32)
 
     def weighted(serialized: tf.Tensor, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -138,8 +139,8 @@ def image_batches(
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         records = _records(files).filter(is_wanted)
         if seed is not None:
-            # Encoded images are shuffled, which costs no decoding and little memory.
-            records = records.shuffle(SHUFFLED, seed=_epoch_seed(seed, epoch))
+            # Encoded images are shuffled, which costs no decoding.
+            records = records.shuffle(shuffled, seed=_epoch_seed(seed, epoch))
         return records.batch(batch_size).map(lambda serialized: (serialized, epoch))
 
     def batches(first: int) -> tf.data.Dataset:
@@ -176,9 +177,9 @@ def feature_batches(
         A function from the first epoch's number to batches of (vectors float32 [batch, width],
         label_index, weight).
     """
-    gather = _gatherer(variants)
-    all_labels, weight_of = tf.constant(label_index), tf.constant(list(weights), tf.float32)
-    images = tf.constant(chosen, tf.int64)
+    gather = _gatherer(variants, chosen)
+    labels, weight_of = tf.constant(label_index[chosen]), tf.constant(list(weights), tf.float32)
+    images = tf.range(len(chosen), dtype=tf.int64)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         order, variant = images, tf.zeros_like(images)
@@ -191,7 +192,7 @@ def feature_batches(
         return tf.data.Dataset.from_tensor_slices((order, variant)).batch(batch_size)
 
     def fetch(image: tf.Tensor, variant: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        label = tf.gather(all_labels, image)
+        label = tf.gather(labels, image)
         return gather(image, variant), label, tf.gather(weight_of, label)
 
     def batches(first: int) -> tf.data.Dataset:
@@ -206,19 +207,23 @@ def count_steps(images: int, batch_size: int) -> int:
     return math.ceil(images / batch_size)
 
 
-def _gatherer(variants: Sequence[Gather]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns a function from image numbers and variants to their vectors."""
-    images, width = len(variants[0]), variants[0].width
+def _gatherer(
+    variants: Sequence[Gather], chosen: np.ndarray
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Returns a function from places among the chosen images, and variants, to vectors."""
+    images, width = len(chosen), variants[0].width
     if len(variants) * images * width * np.dtype(np.float32).itemsize <= RESIDENT:
-        everything = np.concatenate([rows.gather(np.arange(images)) for rows in variants])
-        resident = tf.constant(everything)
-        return lambda image, variant: tf.gather(resident, variant * images + image)
+        resident = np.empty((len(variants) * images, width), np.float32)
+        for number, rows in enumerate(variants):
+            resident[number * images : (number + 1) * images] = rows.gather(chosen)
+        everything = tf.constant(resident)
+        return lambda image, variant: tf.gather(everything, variant * images + image)
 
     def fetch(image: np.ndarray, variant: np.ndarray) -> np.ndarray:
         vectors = np.empty((len(image), width), np.float32)
         for number, rows in enumerate(variants):
             wanted = variant == number
-            vectors[wanted] = rows.gather(image[wanted])
+            vectors[wanted] = rows.gather(chosen[image[wanted]])
         return vectors
 
     def gather(image: tf.Tensor, variant: tf.Tensor) -> tf.Tensor:
@@ -234,6 +239,13 @@ def _epoch_seed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform(
         [], tf.stack([tf.constant(seed, tf.int64), epoch]), minval=1, maxval=2**62, dtype=tf.int64
     )
+
+
+def _count_shuffled(files: Sequence[str], images: int) -> int:
+    """Returns how many encoded images are shuffled at once, fewer where they are large."""
+    # Files may hold more than these images, so that an image is rather taken for too large.
+    size = sum(tf.io.gfile.stat(file).length for file in files) / max(1, images)
+    return max(1, min(SHUFFLED, int(SHUFFLED_BYTES / max(1.0, size))))
 
 
 def _records(files: Sequence[str]) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""What loaders of bases share: a limit on stalled downloads, and libraries' errors in one line."""
+"""A limit on stalled downloads, for those who load bases."""
 
 import socket
 from collections.abc import Iterator
@@ -16,9 +16,3 @@ def download_timeout() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's text, or the name of its class where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

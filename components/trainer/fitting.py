@@ -28,7 +28,7 @@ class Stage:
     """How one stage is trained.
 
     Attributes:
-        name: `"head"` or `"fine_tune"`, also the section whose learning rate counts.
+        name: `"head"` or `"fine_tune"`.
         epochs: passes at most.
         steps: optimiser steps of one epoch.
         patience: epochs without a lower watched loss before it ends; 0 for never.
@@ -90,6 +90,7 @@ def fit(
     progress, best = Progress(), variables.weights()
     if (saved := keeper.load(stage.name)) and variables.fit(saved.variables, saved.best):
         progress, best = saved.progress, saved.best
+        progress.reopen()
         variables.assign(saved.variables)
     board = _Board(logs)
     board.replay(progress.curves)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from components.errors import InputError
+from components.trainer.labels import check_binary
 
 OUTPUT = "probabilities"  # name of the last layer
 
@@ -36,7 +36,7 @@ def new_head(width: int, classes: int, head: Mapping[str, Any], seed: int = 0) -
     Raises:
         InputError: `binary` with another number of classes than two.
     """
-    _check_binary(head.get("binary", False), classes)
+    check_binary(head.get("binary", False), classes)
     seeds = _seeds(seed)
     vectors = keras.Input((width,), name="features")
     outputs = vectors
@@ -85,14 +85,6 @@ class SmoothedCrossentropy(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor takes."""
         return {"label_smoothing": self.label_smoothing, "classes": self.classes}
-
-
-def _check_binary(binary: bool, classes: int) -> None:
-    if binary and classes != 2:
-        raise InputError(
-            f"Expected two classes with head.binary. Received: classes={classes}. Set head.binary "
-            "to false, or keep two class folders."
-        )
 
 
 def _seeds(seed: int) -> Iterator[int]:

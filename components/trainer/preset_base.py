@@ -14,18 +14,21 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.bases import IMAGENET_MEAN_STD, NONE, RESCALE_0_1, RESCALE_1_1
-from components.errors import InputError
-from components.trainer.downloads import download_timeout, first_line
+from components.digests import folder_digest
+from components.errors import InputError, first_line
+from components.trainer.downloads import download_timeout
 from components.transform import affine
 
 if TYPE_CHECKING:
     import keras
 
 PACKAGE = "keras_hub"
+DISTRIBUTION = "keras-hub"
 CONFIG = "config.json"
 CONVERTER = "image_converter.json"
 MAX_JSON_BYTES = 64 << 20
@@ -75,6 +78,20 @@ def check_installed() -> None:
             "Expected keras-hub to be installed for base.preset. Received: no module named "
             f"{PACKAGE}. Install it: pip install keras-hub."
         )
+
+
+def preset_digest(preset: str) -> str:
+    """Identifies a preset: a folder by its content, else by name; and the KerasHub that builds it.
+
+    Args:
+        preset: see `describe_preset`.
+
+    Raises:
+        InputError: keras-hub is missing.
+    """
+    check_installed()
+    content = folder_digest(preset) if is_folder(preset) else f"preset:{preset}"
+    return f"{content} by {DISTRIBUTION}=={metadata.version(DISTRIBUTION)}"
 
 
 def describe_preset(preset: str) -> Preset:

@@ -3,7 +3,6 @@
 It is kept on disk after epochs, so that a training that was killed goes on from there.
 """
 
-import io
 import json
 import os
 import shutil
@@ -58,6 +57,11 @@ class Progress:
         if improved:
             self.best_epoch, self.best_loss = self.epoch, float(values["val_loss"])
         return improved
+
+    def reopen(self) -> None:
+        """Lets a stage go on that only its time had ended, as there may be more of it now."""
+        if self.ended == BUDGET:
+            self.ended, self.steps_of_last = "", None
 
     def end_if_due(self, epochs: int, patience: int) -> None:
         """Ends the stage after its last epoch, or after so many epochs without improvement."""
@@ -155,12 +159,11 @@ class Keeper:
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    content = io.BytesIO()
-    np.savez(content, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{ASIDE_PREFIX}{path.name}")
     try:
-        aside.write_bytes(content.getbuffer())
+        with open(aside, "wb") as file:
+            np.savez(file, **arrays)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

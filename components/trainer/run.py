@@ -13,9 +13,11 @@ import numpy as np
 from components import bases
 from components.augmentations import augment_text, resolve_augment
 from components.digests import parts_digest
+from components.evaluator.feature_facts import FeatureFacts, write_facts
 from components.trainer import (
     augmentation,
     curves,
+    extraction,
     model,
     observations,
     preparation,
@@ -67,15 +69,24 @@ def run_fn(fn_args: Any) -> None:
 
     classifier, embedder = _in_float32(prepared, head)
     module = signatures.ServingModule(
-        classifier, embedder, prepared.transform_output, prepared.labels
+        classifier, head, embedder, prepared.transform_output, prepared.labels
     )
     signatures.export(module, fn_args.serving_model_dir)
     head.set_weights(head_weights)
     warm_start.save(fn_args.serving_model_dir, head, facts)
+    if gives_kept_features(settings) and _kept(courses) == HEAD:
+        space = extraction.space_of(settings)
+        write_facts(fn_args.serving_model_dir, FeatureFacts(space, embedder.output.shape[-1]))
     notes += _observe(prepared, courses, budget)
     seconds = {"features": prepared_at - started, "training": time.monotonic() - prepared_at}
     _record(folder, prepared, courses, notes, values, seconds)
     keeper.forget()
+
+
+def gives_kept_features(settings: Mapping[str, Any]) -> bool:
+    """Whether a served base that is not fine-tuned gives exactly the features that are kept."""
+    train = settings["train"]
+    return bool(train["precision"] == train["cache_dtype"] == model.FLOAT32)
 
 
 def _key(prepared: Prepared, base_model: str | None) -> str:
@@ -88,6 +99,7 @@ def _key(prepared: Prepared, base_model: str | None) -> str:
             *prepared.labels,
             prepared.index.keys.tobytes(),
             prepared.index.label_index.tobytes(),
+            prepared.watched.tobytes(),
             base_model or "",
         ]
     )
@@ -120,7 +132,7 @@ def _in_float32(prepared: Prepared, head: keras.Model) -> tuple[keras.Model, ker
     """Returns classifier and embedder as they are served, whatever was trained in."""
     embedder = prepared.embedder
     if prepared.settings["train"]["precision"] != model.FLOAT32:
-        base, embedder = preparation.new_embedder(prepared.settings, model.FLOAT32)
+        base, embedder = extraction.new_embedder(prepared.settings, model.FLOAT32)
         base.set_weights(prepared.base.get_weights())
     return model.join(embedder, head), embedder
 
@@ -161,7 +173,6 @@ def _record(
 ) -> None:
     """Writes what a person or a report wants to know of the training."""
     watched = int(prepared.watched.sum())
-    distinct = len(np.unique(prepared.index.keys))
     record = {
         "stages": {
             name: {
@@ -177,7 +188,7 @@ def _record(
         "watched": watched,
         "classes": prepared.counts,
         "class_weights": dict(zip(prepared.labels, prepared.weights, strict=True)),
-        "features": {"computed": prepared.computed, "reused": distinct - prepared.computed},
+        "features": {"computed": prepared.computed, "reused": prepared.reused},
         "devices": prepared.strategy.num_replicas_in_sync,
         "tuned": dict(values),
         "notes": list(notes),

@@ -12,8 +12,8 @@ from PIL import Image
 
 from components.atomic import write_text
 from components.page import render_page
+from components.trainer.record import SAMPLES_FILE
 
-PAGE = "augmented.html"
 ROWS = 8  # images
 VARIANTS = 6  # of each
 SIDE = 128  # pixels of a thumbnail
@@ -49,7 +49,7 @@ def write_samples(
         for number, original in enumerate(originals, start=1)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    page = folder / PAGE
+    page = folder / SAMPLES_FILE
     write_text(page, render_page("Augmented samples", [_render_head(words), *rows], STYLE))
     return page
 

@@ -13,8 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.errors import InputError
-from components.trainer.downloads import first_line
+from components.errors import InputError, first_line
 
 GRAPH_FILE = "saved_model.pb"
 SIGNATURE = "serving_default"

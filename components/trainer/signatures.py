@@ -19,6 +19,7 @@ class ServingModule(tf.Module):
 
     Args:
         classifier: float32 [batch, size, size, 3] to probabilities float32 [batch, classes].
+        head: float32 [batch, width] to probabilities; a part of the classifier.
         embedder: float32 [batch, size, size, 3] to features float32 [batch, width].
         transform_output: a `tft.TFTransformOutput`.
         labels: the classes in vocabulary order.
@@ -27,12 +28,14 @@ class ServingModule(tf.Module):
     def __init__(
         self,
         classifier: keras.Model,
+        head: keras.Model,
         embedder: keras.Model,
         transform_output: Any,
         labels: Sequence[str],
     ):
         super().__init__()
         self.classifier = classifier
+        self.head = head
         self.embedder = embedder
         self.transform_layer = transform_output.transform_features_layer()
         self.labels = tf.constant(list(labels))
@@ -47,6 +50,9 @@ class ServingModule(tf.Module):
         return {
             features.SERVE_BYTES: self.serve_bytes.get_concrete_function(bytes_input),
             features.SERVE_EXAMPLES: self.serve_examples.get_concrete_function(examples_input),
+            features.CLASSIFY_FEATURES: self.classify_features.get_concrete_function(
+                tf.TensorSpec([None, self.head.input.shape[-1]], tf.float32, name="embedding")
+            ),
             features.EMBED: self.embed.get_concrete_function(bytes_input),
             features.INDEX_LABELS: self.index_labels.get_concrete_function(examples_input),
         }
@@ -67,6 +73,11 @@ class ServingModule(tf.Module):
     def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the pooled features of the base, float32 [batch, width]."""
         return {"embedding": self.embedder(self._pixels(image_bytes), training=False)}
+
+    @tf.function(autograph=False)
+    def classify_features(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Classifies what `embed` returns, float32 [batch, width]."""
+        return {features.PROBABILITIES: self.head(embedding, training=False)}
 
     @tf.function(autograph=False)
     def index_labels(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.augmentations import resolve_augment
-from components.trainer import blocks, dataset, early_stopping, fitting, model, preparation
+from components.trainer import blocks, dataset, early_stopping, extraction, fitting, model
 from components.trainer.fitting import Stage
 from components.trainer.head import new_head, new_loss
 from components.trainer.preparation import Prepared
@@ -60,7 +59,7 @@ def train_head(prepared: Prepared, head: keras.Model, context: Context) -> Progr
     """
     train = prepared.settings["train"]
     stage = head_stage(prepared)
-    on_images = changes_anew(train)
+    on_images = extraction.changes_anew(train)
     with prepared.strategy.scope():
         compile_for(prepared, head, train["learning_rate"])
         trained = head
@@ -129,11 +128,6 @@ def compile_for(prepared: Prepared, trained: keras.Model, rate: Any) -> None:
     fitting.compile_model(trained, rate, loss, scaled)
 
 
-def changes_anew(train: Mapping[str, Any]) -> bool:
-    """Whether every epoch of the head's stage passes newly changed images through the base."""
-    return bool(resolve_augment(train["augment"])) and not train["augment_copies"]
-
-
 def head_batches(prepared: Prepared) -> dataset.Batches:
     """Returns the batches of features that the head is trained on."""
     train = prepared.settings["train"]
@@ -154,7 +148,7 @@ def watched_batches(prepared: Prepared) -> tf.data.Dataset:
         _watched_images(prepared),
         prepared.index.label_index,
         prepared.weights,
-        preparation.EXTRACTION_BATCH,
+        extraction.BATCH,
         None,
     )(0)
 
@@ -175,7 +169,7 @@ def _image_batches(prepared: Prepared, watched: bool = False) -> dataset.Batches
         prepared.weights,
         train["batch_size"],
         None if watched else train["seed"],
-        None if watched else preparation.new_change(prepared.settings),
+        None if watched else extraction.new_change(prepared.settings),
     )
 
 

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import numpy as np
 import tensorflow_transform as tft
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
+from tfx.components.tuner.component import TunerFnResult
 
 from components import features
 from components.digests import parts_digest
 from components.errors import GraftError, InputError
-from components.trainer import blocks, preparation, stages, tuned
+from components.trainer import blocks, extraction, preparation, stages, tuned
 from components.trainer.preparation import Prepared
 from components.trainer.progress import Budget, Keeper
 from components.trainer.trials import HeadTrials
@@ -33,8 +35,6 @@ OBJECTIVE = "val_loss"
 EPOCHS = "tuner/epochs"  # what Hyperband calls the epochs of a trial
 # Keys of `train` that decide where and how long, not what, a trial computes.
 FREE = ("time_budget", "cache_limit", "warm_start", "learning_rate")
-
-__all__ = ["HeadTuner", "apply", "new_oracle", "search_space", "tuner_fn"]
 
 
 def tuner_fn(fn_args: Any) -> Any:
@@ -47,9 +47,6 @@ def tuner_fn(fn_args: Any) -> Any:
     Returns:
         TFX's `TunerFnResult`; its tuner is a `HeadTuner`.
     """
-    # The Trainer imports this module for `apply`, and TFX takes seconds to import.
-    from tfx.components.tuner.component import TunerFnResult
-
     settings = dict(fn_args.custom_config)
     tune = settings.pop("tune")
     vocabulary = tft.TFTransformOutput(fn_args.transform_graph_path).vocabulary_by_name(
@@ -59,7 +56,7 @@ def tuner_fn(fn_args: Any) -> Any:
         settings,
         tune,
         [label.decode() for label in vocabulary],
-        lambda: preparation.prepare(fn_args, settings),
+        lambda: preparation.prepare(fn_args, settings, all_features=True),
         Path(fn_args.working_dir),
     )
     return TunerFnResult(tuner=tuner, fit_kwargs={})
@@ -261,7 +258,7 @@ class _FineTuning:
     def _train(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Trains the head on features, even where the Trainer changes images anew."""
         train = self._settings["train"]
-        if stages.changes_anew(train):
+        if extraction.changes_anew(train):
             train = {**train, "augment": "none"}
         prepared = replace(self._prepared, settings={**self._settings, "train": train})
         head = stages.build_head(prepared, self._settings["head"])
@@ -339,6 +336,7 @@ def _key(settings: Mapping[str, Any], tune: Mapping[str, Any], labels: Sequence[
         "train": train,
         "fine_tune": {key: value for key, value in fine_tune.items() if key != "layers"},
         "labels": list(labels),
+        "keras_tuner": version("keras-tuner"),
         **{name: settings[name] for name in ("base_sha256", "transform_sha256", "code_sha256")},
     }
     return parts_digest([json.dumps(parts, sort_keys=True)])

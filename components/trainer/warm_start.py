@@ -14,12 +14,13 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
+from components.trainer.head import OUTPUT
+
 FOLDER = "assets.extra/warm_start"
 WEIGHTS_FILE = "head.npz"
 FACTS_FILE = "head.json"
 # What must be the same for a head's weights to mean the same.
 SHAPING = ("pooling", "hidden", "activation", "batch_normalization", "binary")
-OUTPUT = "probabilities"  # the layer with one column a class
 
 
 def save(model_folder: str, head: keras.Model, facts: Mapping[str, Any]) -> None:
@@ -58,7 +59,10 @@ def start_from(model_folder: str | None, head: keras.Model, facts: Mapping[str, 
         A sentence for the user: what it started from, or why it starts anew.
     """
     if not model_folder:
-        return "Warm start: no model is served yet; the head starts anew."
+        return (
+            "Warm start: there is no model to start from, as none is served yet or the one that is "
+            "learned from these very images; the head starts anew."
+        )
     folder = Path(model_folder, FOLDER)
     try:
         before = json.loads((folder / FACTS_FILE).read_text())

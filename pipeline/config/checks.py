@@ -24,6 +24,7 @@ from pipeline.config.model import Config, Splits
 from pipeline.config.training import IMAGENET, NO_WEIGHTS, Base, Preprocessing
 
 SHARE_TOLERANCE = 1e-6
+FLOAT32 = "float32"
 GRAPH_FILE = "saved_model.pb"  # by which a SavedModel's folder is known
 KINDS = ("name", "path", "preset", "saved_model")
 # What does not tell how pixels are scaled, and what is known of it all the same.
@@ -131,13 +132,15 @@ def _check_base(base: Base) -> Iterator[Fault]:
 
 
 def _check_frozen(config: Config) -> Iterator[Fault]:
-    """Yields fine-tuning of a SavedModel, which has no layers that could be trained."""
+    """Yields what a SavedModel cannot do: it has no layers to train or to convert."""
+    if config.base.saved_model is None:
+        return
     tuned = {
         ("fine_tune", "layers"): config.fine_tune.layers,
         ("tune", "space", "fine_tune_layers"): list(config.tune.space.fine_tune_layers),
     }
     for key, value in tuned.items():
-        if config.base.saved_model is not None and value:
+        if value:
             nothing = "[]" if isinstance(value, list) else "0"
             yield (
                 key,
@@ -146,6 +149,14 @@ def _check_frozen(config: Config) -> Iterator[Fault]:
                 f"{'.'.join(key)}={show(value)}. Write {nothing}, or give the base by name, path "
                 "or preset.",
             )
+    precision = config.train.precision
+    if precision != FLOAT32:
+        yield (
+            ("train", "precision"),
+            f"Expected train.precision to be {FLOAT32} with base.saved_model: a SavedModel "
+            f"computes as it was saved. Received: train.precision={show(precision)}. Write "
+            f"{FLOAT32}, or give the base by name, path or preset.",
+        )
 
 
 def _check_size(config: Config) -> Iterator[Fault]:

@@ -1,5 +1,6 @@
 """What a base is known by between runs: its content, or its name."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def test_a_folder_is_known_by_its_content_wherever_it_lies(tmp_path: Path, kind:
 
 
 def test_a_preset_by_name_is_known_by_it() -> None:
-    assert digest({"preset": "resnet_50_imagenet"}) == "preset:resnet_50_imagenet"
+    assert (
+        digest({"preset": "resnet_50_imagenet"})
+        == f"preset:resnet_50_imagenet by keras-hub=={version('keras-hub')}"
+    )
 
 
 def test_random_weights_are_known_by_their_seed() -> None:

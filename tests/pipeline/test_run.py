@@ -232,7 +232,13 @@ def test_the_served_model_answers_without_our_code(first, workshop):
     assert told["labels"][0] == "green" and sorted(told["labels"]) == ["blue", "green", "red"]
     assert told["scores"] == sorted(told["scores"], reverse=True)
     assert told["width"] == 8
-    assert told["signatures"] == ["embed", "index_labels", "serving_default", "serving_examples"]
+    assert told["signatures"] == [
+        "classify_features",
+        "embed",
+        "index_labels",
+        "serving_default",
+        "serving_examples",
+    ]
 
 
 def test_a_second_run_trains_nothing_and_says_unchanged(first, second):
@@ -320,9 +326,16 @@ def test_the_tuner_gives_the_trainer_its_values(searched, workshop):
     assert first["summary"]["training"]["features"]["computed"] == 0
 
 
-def test_the_next_run_uses_the_values_that_were_found(searched):
+def test_the_next_run_uses_the_values_that_were_found(searched, workshop):
     first, second_run = searched
     assert second_run["summary"]["training"]["tuned"] == first["summary"]["training"]["tuned"]
+    # The same seed finds the same values again, so that only the trial tells where they come from.
+    searches = workshop / "runs/tiny/artifacts/Tuner/tuner_results"
+    newest = max(searches.iterdir(), key=lambda execution: int(execution.name))
+    results = list(newest.rglob("tuner_results.json"))
+    assert len(results) == 1
+    trials = json.loads(results[0].read_text())
+    assert [trial["trial_id"].split("/")[0] for trial in trials] == ["tuning"]
 
 
 @pytest.fixture(scope="module")

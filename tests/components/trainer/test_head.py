@@ -170,7 +170,7 @@ def test_a_saturated_binary_head_that_is_wrong_still_learns() -> None:
 
 @pytest.mark.parametrize("classes", [1, 3])
 def test_a_binary_head_is_for_two_classes(classes: int) -> None:
-    with pytest.raises(InputError, match=rf"head\.binary. Received: classes={classes}\. Set"):
+    with pytest.raises(InputError, match=rf"head\.binary=true with {classes} classes\. Take"):
         new_head(WIDTH, classes, section(binary=True))
 
 

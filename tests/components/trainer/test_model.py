@@ -8,6 +8,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from components.errors import InputError  # noqa: E402
 from components.trainer import backbones, model  # noqa: E402
 from components.trainer.head import new_head  # noqa: E402
 
@@ -133,6 +134,75 @@ def test_in_mixed_precision_weights_stay_in_float32(precision: str, dtype: str) 
     assert {weight.dtype for weight in mixed.weights} == {"float32"}
     for one, other in zip(base.get_weights(), mixed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def leaves(layers: list[Any]) -> Iterator[Any]:
+    """Yields the layers of models within models, and those that wrappers hold."""
+    for layer in layers:
+        yield from leaves(layer.layers) if isinstance(layer, keras.Model) else [layer]
+        if isinstance(layer, keras.layers.Wrapper):
+            yield layer.layer
+
+
+def nested_base() -> Any:
+    """Returns models of models, with branches, a layer used twice and a wrapped one."""
+    inside = keras.Input((SIDE, SIDE, 4))
+    shared = keras.layers.Conv2D(4, 3, padding="same")
+    branches = keras.layers.Add()([shared(inside), shared(keras.layers.Conv2D(4, 1)(inside))])
+    innermost = keras.Model(inside, branches, name="innermost")
+    inner = keras.Sequential([keras.Input((SIDE, SIDE, 4)), innermost, keras.layers.ReLU()])
+    pixels = keras.Input((SIDE, SIDE, 3))
+    outputs = inner(keras.layers.Conv2D(4, 1)(pixels))
+    outputs = keras.layers.TimeDistributed(keras.layers.Dense(5))(outputs)
+    return keras.Model(pixels, outputs)
+
+
+def test_mixed_precision_reaches_every_layer_of_nested_models() -> None:
+    base = nested_base()
+    mixed = model.in_precision(base, "mixed_float16")
+    converted = [
+        layer for layer in leaves(mixed.layers) if not isinstance(layer, keras.layers.InputLayer)
+    ]
+    assert len(converted) == 7
+    assert {layer.compute_dtype for layer in converted} == {"float16"}
+    assert [weight.shape for weight in mixed.weights] == [weight.shape for weight in base.weights]
+    for one, other in zip(base.get_weights(), mixed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    outputs = mixed(pixels(3))
+    assert outputs.dtype == "float16"
+    np.testing.assert_allclose(outputs, base(pixels(3)), atol=5e-3)
+    assert {layer.compute_dtype for layer in leaves(base.layers)} == {"float32"}
+
+
+class OneWay(keras.layers.Layer):
+    """Writes into its configuration what it does not take back, as KerasHub's ViT does."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "patches": 4}
+
+
+def test_a_layer_that_cannot_be_built_again_is_told_with_the_mend() -> None:
+    inside = keras.Input((SIDE, SIDE, 3))
+    inner = keras.Model(inside, OneWay(name="patching")(inside))
+    outside = keras.Input((SIDE, SIDE, 3))
+    with pytest.raises(InputError) as caught:
+        model.in_precision(keras.Model(outside, inner(outside), name="vit"), "mixed_float16")
+    assert str(caught.value) == (
+        "Expected a base whose layers can be built again in another precision. Received: "
+        "train.precision=mixed_float16 with the base vit, whose layer patching (OneWay) cannot. "
+        "Write train.precision: float32."
+    )
+
+
+def test_the_last_trainable_layer_is_the_last_with_weights_but_batch_normalisation() -> None:
+    base = new_base(vector=True)
+    assert base.layers[model.last_trainable(base)].name == "second"
+    pixels_alone = keras.Input((SIDE, SIDE, 3))
+    norm = keras.layers.BatchNormalization()(pixels_alone)
+    assert model.last_trainable(keras.Model(pixels_alone, norm)) is None
 
 
 def test_a_base_in_mixed_precision_gives_features_in_float32() -> None:

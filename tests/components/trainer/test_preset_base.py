@@ -14,7 +14,12 @@ import pytest
 
 from components.errors import InputError
 from components.trainer import preset_base
-from components.trainer.preset_base import Preset, describe_preset, load_preset
+from components.trainer.preset_base import (
+    Preset,
+    describe_preset,
+    load_preset,
+    preset_digest,
+)
 
 SIZE = 32
 
@@ -135,6 +140,45 @@ def test_a_folder_that_is_no_image_preset_is_refused(
     assert message.startswith("Expected a preset")
     assert f"base.preset={tmp_path}" in message
     assert received in message
+
+
+# --- what a preset is known by --------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub_version(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Versions of installed packages, to be changed; keras-hub counts as installed."""
+    versions = {"keras-hub": "0.25.1"}
+    monkeypatch.setattr(preset_base.metadata, "version", versions.__getitem__)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    return versions
+
+
+def test_a_preset_by_name_is_known_by_it_and_by_the_version_of_keras_hub(
+    hub_version: dict[str, str],
+) -> None:
+    assert preset_digest("resnet_50_imagenet") == "preset:resnet_50_imagenet by keras-hub==0.25.1"
+    hub_version["keras-hub"] = "0.26.0"
+    assert preset_digest("resnet_50_imagenet") == "preset:resnet_50_imagenet by keras-hub==0.26.0"
+
+
+def test_a_preset_folder_is_known_by_its_content_and_by_the_version_of_keras_hub(
+    tmp_path: Path, hub_version: dict[str, str]
+) -> None:
+    folder = write_folder(tmp_path / "one", {"scale": 1})
+    before = preset_digest(str(folder))
+    folder.rename(tmp_path / "other")
+    assert preset_digest(str(tmp_path / "other")) == before
+    hub_version["keras-hub"] = "0.26.0"
+    assert preset_digest(str(tmp_path / "other")) == before.replace("0.25.1", "0.26.0") != before
+    write_folder(tmp_path / "other", {"scale": 2})
+    assert preset_digest(str(tmp_path / "other")) != before.replace("0.25.1", "0.26.0")
+
+
+def test_a_preset_is_not_known_without_keras_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preset_base, "PACKAGE", "keras_hub_that_is_not_there")
+    with pytest.raises(InputError, match=r"Expected keras-hub to be installed for base\.preset"):
+        preset_digest("resnet_50_imagenet")
 
 
 # --- what is asked from KerasHub ------------------------------------------------------------------
@@ -333,7 +377,7 @@ def test_a_preset_is_served_in_a_fresh_process_without_keras_hub(
     embedder = pooled_base(load_base({"preset": str(tmp_path / "preset")}, 8), 8, "max")
     head = keras.layers.Dense(2, activation="softmax")
     classifier = keras.Model(embedder.input, head(embedder.output))
-    module = ServingModule(classifier, embedder, transform_output, ["blue", "red"])
+    module = ServingModule(classifier, head, embedder, transform_output, ["blue", "red"])
     export(module, str(tmp_path / "served"))
     (tmp_path / "photo.png").write_bytes(photo_contents[0])
     paths = (str(tmp_path / name) for name in ("served", "photo.png", "answer.npy"))

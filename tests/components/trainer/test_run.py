@@ -262,16 +262,16 @@ def test_augmentation_trains_otherwise_and_is_not_exported(
 def test_copies_are_computed_once_and_shared_by_heads(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from components.trainer import preparation
+    from components.trainer import extraction
 
     computed: list[tuple[int, int]] = []
-    genuine = preparation._Extraction._extract
+    genuine = extraction.Extraction._extract
 
     def counted(self: Any, keys: frozenset[bytes], copy: int) -> Any:
         computed.append((copy, len(keys)))
         return genuine(self, keys, copy)
 
-    monkeypatch.setattr(preparation._Extraction, "_extract", counted)
+    monkeypatch.setattr(extraction.Extraction, "_extract", counted)
     train(own_cache=tmp_path, train={"augment": "light"})
     assert computed == [(0, IMAGES), (1, IMAGES), (2, IMAGES)]
     computed.clear()

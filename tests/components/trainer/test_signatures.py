@@ -57,7 +57,7 @@ def parts(transform_output: Any) -> dict[str, Any]:
     embedder = backbones.pooled_base(base, SIZE, "average")
     head = new_head(4, len(CLASSES), {"hidden": [6], "dropout": 0.5})
     classifier = model.join(embedder, head)
-    module = signatures.ServingModule(classifier, embedder, transform_output, CLASSES)
+    module = signatures.ServingModule(classifier, head, embedder, transform_output, CLASSES)
     return {"module": module, "classifier": classifier, "embedder": embedder}
 
 
@@ -155,6 +155,7 @@ def test_the_names_are_those_of_the_contract(parts: dict[str, Any]) -> None:
     assert {name: sorted(one.structured_outputs) for name, one in functions.items()} == {
         "serving_default": classified,
         "serving_examples": classified,
+        "classify_features": ["probabilities"],
         "embed": ["embedding"],
         "index_labels": ["label_index"],
     }
@@ -162,6 +163,7 @@ def test_the_names_are_those_of_the_contract(parts: dict[str, Any]) -> None:
     assert {name: given.name.partition(":")[0] for name, given in inputs.items()} == {
         "serving_default": "image_bytes",
         "serving_examples": "examples",
+        "classify_features": "embedding",
         "embed": "image_bytes",
         "index_labels": "examples",
     }
@@ -184,7 +186,7 @@ def test_a_model_of_two_classes_has_two_labels(
     embedder = parts["embedder"]
     head = new_head(4, 2, {"hidden": [], "dropout": 0.0})
     module = signatures.ServingModule(
-        model.join(embedder, head), embedder, transform_output, ("blue", "red")
+        model.join(embedder, head), head, embedder, transform_output, ("blue", "red")
     )
     answer = module.serve_bytes(tf.constant(photo_contents[:2]))
     assert (answer["labels"].shape, answer["scores"].shape) == ((2, 2), (2, 2))
@@ -193,3 +195,16 @@ def test_a_model_of_two_classes_has_two_labels(
 def test_what_is_no_image_is_an_error_for_the_client(parts: dict[str, Any]) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         parts["module"].serve_bytes(tf.constant([b"no image"]))
+
+
+def test_features_that_embed_gives_are_classified_as_their_images(
+    exported: Path, photo_contents: Sequence[bytes]
+) -> None:
+    loaded = tf.saved_model.load(str(exported))
+    contents = tf.constant(list(photo_contents))
+    embedding = loaded.signatures["embed"](image_bytes=contents)["embedding"]
+    np.testing.assert_allclose(
+        loaded.signatures["classify_features"](embedding=embedding)["probabilities"],
+        loaded.signatures["serving_default"](image_bytes=contents)["probabilities"],
+        atol=1e-6,
+    )

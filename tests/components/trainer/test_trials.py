@@ -72,6 +72,7 @@ def prepared() -> Iterator[Prepared]:
         watched=np.arange(IMAGES) < 6,
         variants=[rows],
         weights=[1.0, 2.0],
+        reused=0,
         computed=0,
         notes=(),
         strategy=tf.distribute.get_strategy(),

@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("keras_tuner")
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow_transform")
+pytest.importorskip("tfx")
 
 from components.errors import GraftError, InputError  # noqa: E402
-from components.trainer import tuning  # noqa: E402
+from components.trainer import tuned, tuning  # noqa: E402
 from components.trainer.tuned import Outcome  # noqa: E402
 from components.trainer.tuning import HeadTuner  # noqa: E402
 
@@ -220,6 +221,14 @@ def test_another_search_is_kept_apart(new_tuner: Any, changed: Any) -> None:
     assert new_tuner(**changed).kept_path != new_tuner().kept_path
 
 
+def test_a_search_of_another_keras_tuner_is_kept_apart(
+    new_tuner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = new_tuner().kept_path
+    monkeypatch.setattr(tuning, "version", {"keras-tuner": "0"}.__getitem__)
+    assert new_tuner().kept_path != kept
+
+
 def test_a_damaged_file_is_searched_anew_and_replaced(
     new_tuner: Any, heads: Heads, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -374,7 +383,6 @@ def arguments(
 
 
 def test_tfx_is_given_the_best_head_and_depth(arguments: Any, tmp_path: Path) -> None:
-    pytest.importorskip("tfx")
     from tfx.components.tuner.executor import write_best_hyperparameters
     from tfx.types import standard_artifacts
 
@@ -397,8 +405,8 @@ def test_tfx_is_given_the_best_head_and_depth(arguments: Any, tmp_path: Path) ->
     assert depths["fine_tune.layers-0"] == 1
     assert depths["fine_tune.layers-1"] == "first"
     file = tmp_path / "best_hyperparameters" / "best_hyperparameters.txt"
-    _, tuned = tuning.apply(given.custom_config, json.loads(file.read_text()))
-    assert tuned == {
+    _, taken = tuned.apply(given.custom_config, json.loads(file.read_text()))
+    assert taken == {
         "head.hidden": json.loads(rows[0]["head.hidden"]),
         "head.dropout": rows[0]["head.dropout"],
         "train.learning_rate": rows[0]["train.learning_rate"],
@@ -408,14 +416,12 @@ def test_tfx_is_given_the_best_head_and_depth(arguments: Any, tmp_path: Path) ->
 
 
 def test_a_fine_tuning_that_does_not_help_leaves_the_base_frozen(arguments: Any) -> None:
-    pytest.importorskip("tfx")
     tuner = tuning.tuner_fn(arguments(layers=[1], rate=10.0)).tuner
     tuner.search()
     assert best(tuner)["fine_tune.layers"] == 0
 
 
 def test_a_depth_that_the_base_lacks_is_told_before_any_trial(arguments: Any) -> None:
-    pytest.importorskip("tfx")
     tuner = tuning.tuner_fn(arguments(layers=["frist"])).tuner
     with pytest.raises(InputError, match="Did you mean first"):
         tuner.search()

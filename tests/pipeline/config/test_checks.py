@@ -258,6 +258,17 @@ def test_saved_model_is_not_fine_tuned(project: Any, more: str, message: str) ->
     assert project.refusal(project.write(with_saved_model(project, more))) == message
 
 
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_saved_model_is_not_converted_to_another_precision(project: Any, precision: str) -> None:
+    more = f"train: {{precision: {precision}}}\n"
+    assert project.refusal(project.write(with_saved_model(project, more))) == (
+        "flowers.yaml, line 9: Expected train.precision to be float32 with base.saved_model: a "
+        f"SavedModel computes as it was saved. Received: train.precision='{precision}'. Write "
+        "float32, or give the base by name, path or preset."
+    )
+    assert load(project.write(), [f"train.precision={precision}"]).train.precision == precision
+
+
 def save_preset(folder: Path, converter: dict[str, Any] | None) -> None:
     folder.mkdir()
     described = {"registered_name": "keras_hub>ResNetBackbone", "config": {}}

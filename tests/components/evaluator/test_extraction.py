@@ -1,0 +1,161 @@
+"""Predictions for TFMA from kept features, of a tiny model that was exported as in a run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+keras = pytest.importorskip("keras")
+tfma = pytest.importorskip("tensorflow_model_analysis")
+
+from components import features  # noqa: E402
+from components.evaluator import extraction  # noqa: E402
+from components.evaluator.feature_facts import FeatureFacts, write_facts  # noqa: E402
+from components.trainer import backbones, model, signatures  # noqa: E402
+from components.trainer.head import new_head  # noqa: E402
+
+SIZE = 8
+SPACE = "5" * 64
+HEAD = {"hidden": [6], "activation": "relu", "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, transform_output: Any) -> Path:
+    """Two models with one base and different heads, `one` and `other`."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((SIZE, SIZE, 3))
+    base = keras.Model(pixels, keras.layers.Conv2D(5, 3)(pixels))
+    embedder = backbones.pooled_base(base, SIZE, "average")
+    folder = tmp_path_factory.mktemp("models")
+    for seed, name in enumerate(("one", "other")):
+        head = new_head(5, 2, HEAD, seed)
+        module = signatures.ServingModule(
+            model.join(embedder, head), head, embedder, transform_output, ("blue", "red")
+        )
+        signatures.export(module, str(folder / name))
+        write_facts(str(folder / name), FeatureFacts(SPACE, 5))
+    return folder
+
+
+@pytest.fixture
+def serialized(examples_file: Path) -> np.ndarray:
+    records = tf.data.TFRecordDataset(str(examples_file), compression_type="GZIP")
+    return np.array(list(records.as_numpy_iterator()), object)
+
+
+def predict(cache: Path | None, serialized: np.ndarray, **models: Path) -> Any:
+    """Returns the predictions that a batch of extracts gets, and the images that were passed."""
+    given = {"folder": str(cache), "limit": 10**9} if cache else {}
+    step = extraction._Predict({name: str(path) for name, path in models.items()}, given)
+    step.setup()
+    passed = []
+    for one in step._models.values():
+        genuine = one._signatures[features.EMBED]
+
+        def counted(image_bytes: Any, genuine: Any = genuine) -> Any:
+            passed.append(len(image_bytes))
+            return genuine(image_bytes=image_bytes)
+
+        one._signatures = {**one._signatures, features.EMBED: counted}
+    [extracts] = step.process({tfma.INPUT_KEY: serialized, "other": 1})
+    assert extracts["other"] == 1
+    return extracts[tfma.PREDICTIONS_KEY], passed
+
+
+def served(folder: Path, serialized: np.ndarray) -> np.ndarray:
+    serve = tf.saved_model.load(str(folder)).signatures[features.SERVE_EXAMPLES]
+    return np.asarray(serve(examples=tf.constant(serialized))[features.PROBABILITIES])
+
+
+def test_predictions_are_those_of_the_served_model(
+    exported: Path, serialized: np.ndarray, tmp_path: Path
+) -> None:
+    predictions, passed = predict(tmp_path, serialized, one=exported / "one")
+    np.testing.assert_allclose(
+        predictions[features.PROBABILITIES], served(exported / "one", serialized), atol=1e-6
+    )
+    assert passed == [8]
+
+
+def test_another_head_passes_only_a_sample_through_the_base(
+    exported: Path, serialized: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        extraction.feature_cache.collect, "__defaults__", ("float32", 10**9, 2, 1e-3)
+    )
+    predict(tmp_path, serialized, one=exported / "one")
+    predictions, passed = predict(tmp_path, serialized, other=exported / "other")
+    np.testing.assert_allclose(
+        predictions[features.PROBABILITIES], served(exported / "other", serialized), atol=1e-6
+    )
+    assert passed == [2]
+
+
+def test_of_two_models_both_are_asked_on_the_same_features(
+    exported: Path, serialized: np.ndarray, tmp_path: Path
+) -> None:
+    models = {"candidate": exported / "one", "baseline": exported / "other"}
+    predictions, _ = predict(tmp_path, serialized, **models)
+    for name, folder in models.items():
+        np.testing.assert_allclose(
+            predictions[name][features.PROBABILITIES], served(folder, serialized), atol=1e-6
+        )
+
+
+def test_features_of_another_base_under_the_same_name_are_noticed(
+    exported: Path, serialized: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = [
+        tf.train.Example.FromString(one).features.feature["image/sha256"].bytes_list.value[0]
+        for one in serialized
+    ]
+
+    def wrong(wanted: frozenset[bytes]) -> Any:
+        rows = np.array(sorted(wanted)).astype("S64")
+        yield np.ones((len(rows), 5), np.float32), rows
+
+    extraction.feature_cache.collect(tmp_path, SPACE, np.array(keys).astype("S64"), 5, wrong)
+    predictions, _ = predict(tmp_path, serialized, one=exported / "one")
+    np.testing.assert_allclose(
+        predictions[features.PROBABILITIES], served(exported / "one", serialized), atol=1e-6
+    )
+    assert caplog.records
+
+
+@pytest.mark.parametrize("reason", ["no note", "no cache", "an earlier version"])
+def test_without_kept_features_the_model_is_asked_as_a_server_would(
+    reason: str,
+    exported: Path,
+    serialized: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if reason == "no note":
+        monkeypatch.setattr(extraction, "read_facts", lambda path: None)
+    if reason == "an earlier version":
+        monkeypatch.setattr(features, "CLASSIFY_FEATURES", "none_of_these")
+    cache = None if reason == "no cache" else tmp_path / "cache"
+    predictions, passed = predict(cache, serialized, one=exported / "one")
+    np.testing.assert_allclose(
+        predictions[features.PROBABILITIES], served(exported / "one", serialized), atol=1e-6
+    )
+    assert passed == [] and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"space": "a"})])
+def test_a_damaged_note_counts_as_none(tmp_path: Path, content: str) -> None:
+    from components.evaluator import feature_facts
+
+    path = tmp_path / feature_facts.FACTS_FILE
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert feature_facts.read_facts(str(tmp_path)) is None
+
+
+def test_a_batch_is_passed_in_parts_that_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: Sequence[np.ndarray] = list(extraction._split(np.arange(150)))
+    assert [len(part) for part in parts] == [64, 64, 22]
