@@ -18,6 +18,8 @@ from components.evaluator.feature_facts import FeatureFacts, write_facts  # noqa
 from components.trainer import backbones, model, signatures  # noqa: E402
 from components.trainer.head import new_head  # noqa: E402
 
+pytestmark = pytest.mark.e2e
+
 SIZE = 8
 SPACE = "5" * 64
 HEAD = {"hidden": [6], "activation": "relu", "dropout": 0.0}

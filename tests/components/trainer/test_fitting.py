@@ -20,6 +20,8 @@ from components.trainer.fitting import Stage  # noqa: E402
 from components.trainer.head import new_head, new_loss  # noqa: E402
 from components.trainer.progress import BUDGET, DONE, PATIENCE, Budget, Keeper, Progress  # noqa: E402
 
+pytestmark = pytest.mark.e2e
+
 HEAD = {"hidden": [4], "activation": "relu", "dropout": 0.3, "batch_normalization": True}
 NOTHING = Keeper(None, "")
 BATCH = 8
@@ -125,6 +127,7 @@ def test_a_training_that_is_cut_off_goes_on_to_the_same_weights(tmp_path: Path) 
 
     class Killing(Keeper):
         def save(self, stage: str, progress: Progress, *arrays: Any) -> None:
+            self._saving = 0.0  # every epoch, however long saving takes
             super().save(stage, progress, *arrays)
             if progress.epoch == 3:
                 raise Killed
@@ -171,6 +174,12 @@ def test_a_time_budget_shorter_than_an_epoch_ends_within_it() -> None:
     course = fit(new_model(), new_stage(), budget=Budget(0.0))
     assert (course.epoch, course.ended, course.best_epoch) == (1, BUDGET, 1)
     assert course.steps_of_last == 1
+
+
+def test_a_stage_that_its_time_had_ended_goes_on_with_more_of_it(tmp_path: Path) -> None:
+    fit(new_model(), new_stage(), Keeper(tmp_path, "key"), budget=Budget(0.0))
+    course = fit(new_model(), new_stage(epochs=4), Keeper(tmp_path, "key"))
+    assert (course.epoch, course.ended, course.steps_of_last) == (4, DONE, None)
 
 
 def test_a_time_budget_that_ends_with_an_epoch_cuts_no_steps(

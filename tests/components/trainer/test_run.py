@@ -309,17 +309,28 @@ def test_features_in_float16_give_nearly_the_same_head(
         np.testing.assert_allclose(half.weights[name], weight, atol=2e-2, err_msg=name)
 
 
-def test_balanced_weights_stand_in_the_record_and_change_the_training(
+def test_balanced_weights_are_of_the_images_that_are_trained_on(
+    plain: SimpleNamespace, train: Train
+) -> None:
+    record = train(train={"class_weights": "balanced", "watch": 0.5}).record
+    # All classes count the same in all: n / (k * n_c) of the images that are not watched.
+    parts = {label: 1 / (2 * weight) for label, weight in record["class_weights"].items()}
+    assert sum(parts.values()) == pytest.approx(1.0)
+    images = {label: part * record["trained_on"] for label, part in parts.items()}
+    assert all(count == pytest.approx(round(count)) for count in images.values())
+    assert all(1 <= count < record["classes"][label] for label, count in images.items())
+    assert set(plain.record["class_weights"].values()) == {1.0}
+
+
+def test_balanced_weights_change_the_training(
     plain: SimpleNamespace, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from components.trainer import preparation
 
-    # Both classes have about as many images here, so that others are made up.
     monkeypatch.setattr(preparation, "class_weights", lambda counts: [0.5, 2.0])
-    balanced = train(train={"class_weights": "balanced"})
-    assert sorted(balanced.record["class_weights"].values()) == [0.5, 2.0]
-    assert plain.record["class_weights"] == {"blue": 1.0, "red": 1.0}
-    assert changed_by_training(plain, balanced, "hidden_0")
+    weighted = train(train={"class_weights": "balanced"})
+    assert sorted(weighted.record["class_weights"].values()) == [0.5, 2.0]
+    assert changed_by_training(plain, weighted, "hidden_0")
 
 
 def test_one_sigmoid_serves_two_probabilities(train: Train) -> None:
@@ -389,6 +400,41 @@ def test_a_killed_training_goes_on_to_the_weights_of_an_unbroken_one(
     assert_same(resumed.weights, fine.weights)
     assert resumed.record["stages"] == fine.record["stages"]
 
+
+def test_several_devices_train_as_one(build: Arguments) -> None:
+    """Two logical CPUs stand for two GPUs; a last batch has fewer images than devices."""
+    # Dropout draws, and batch normalisation counts, on each device by itself.
+    same = {
+        "train": {"batch_size": 11},
+        "head": {"dropout": 0.0, "batch_normalization": False},
+        **FINE_TUNED,
+    }
+    alone = trained(build(**same))
+    given = build(**same)
+    script = [sys.executable, "-c", MIRRORED, json.dumps(given)]
+    both = subprocess.run(script, cwd=Path(run.__file__).parents[2], capture_output=True, text=True)
+    assert both.returncode == 0, both.stderr[-2000:]
+    record = json.loads((Path(given["model_run_dir"]) / "training.json").read_text())
+    assert record["devices"] == 2
+    for stage, course in alone.record["stages"].items():
+        for name, curve in course["curves"].items():
+            np.testing.assert_allclose(
+                record["stages"][stage]["curves"][name], curve, atol=1e-4, err_msg=f"{stage} {name}"
+            )
+
+
+MIRRORED = """
+import json, sys
+from types import SimpleNamespace
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from components.trainer import preparation, run
+given = json.loads(sys.argv[1])
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+preparation.choose_strategy = lambda: strategy
+run.run_fn(SimpleNamespace(**given))
+"""
 
 KILLED = """
 import json, os, signal, sys

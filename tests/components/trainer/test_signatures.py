@@ -167,6 +167,8 @@ def test_the_names_are_those_of_the_contract(parts: dict[str, Any]) -> None:
         "embed": "image_bytes",
         "index_labels": "examples",
     }
+    vectors = inputs.pop("classify_features")
+    assert (vectors.dtype, tuple(vectors.shape)) == (tf.float32, (None, 4))
     assert {(given.dtype, tuple(given.shape)) for given in inputs.values()} == {
         (tf.string, (None,))
     }

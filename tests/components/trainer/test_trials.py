@@ -18,6 +18,8 @@ from components.trainer.preparation import Prepared  # noqa: E402
 from components.trainer.progress import Budget, Keeper  # noqa: E402
 from components.trainer.trials import HeadTrials, is_behind  # noqa: E402
 
+pytestmark = pytest.mark.e2e
+
 WIDTH, IMAGES = 4, 30
 HEAD = {
     "pooling": "average",

@@ -21,6 +21,8 @@ from components.trainer import tuned, tuning  # noqa: E402
 from components.trainer.tuned import Outcome  # noqa: E402
 from components.trainer.tuning import HeadTuner  # noqa: E402
 
+pytestmark = pytest.mark.e2e
+
 SIZE = 8
 LABELS = ["blue", "red"]
 SPACE: dict[str, Any] = {
