@@ -289,103 +289,6 @@ def test_another_head_reuses_the_features(second, config, workshop):
 PERMISSIVE = "evaluate.max_accuracy_drop=1.0"
 
 
-def test_ten_new_photos_compute_ten_features(second, config, workshop):
-    known = training_record(workshop)
-    images = known["trained_on"] + known["watched"]
-    for number in range(10):
-        pixels = np.full((SIDE, SIDE, 3), (30, 40, 200 + number), np.uint8)
-        Image.fromarray(pixels).save(workshop / f"photos/blue/new{number}.png")
-    status, _, _ = graft("run", config, "--set", PERMISSIVE, "--set", "data.leakage=report")
-    for number in range(10):
-        (workshop / f"photos/blue/new{number}.png").unlink()
-    record = training_record(workshop)
-    assert status == 0
-    new = record["trained_on"] + record["watched"] - images
-    assert 1 <= new <= 10
-    assert record["features"] == {"computed": new, "reused": images}
-
-
-@pytest.fixture(scope="module")
-def searched(second, config):
-    """A run with the tuner, and another one with another learning stage after it."""
-    tune = "tune={trials: 3, space: {hidden: [[4], [8]], dropout: [0.0, 0.2]}}"
-    runs = []
-    for more in ([], ["--set", "fine_tune={layers: 1, epochs: 1}"]):
-        _, summary, _ = graft("run", config, "--set", tune, "--set", PERMISSIVE, *more)
-        runs.append({"summary": summary, "states": states(config), "reasons": reasons(config)})
-    return runs
-
-
-def test_the_tuner_gives_the_trainer_its_values(searched, workshop):
-    first = searched[0]
-    assert first["states"]["Tuner"] == first["states"]["Trainer"] == "ran"
-    tuned = first["summary"]["training"]["tuned"]
-    assert tuned["head.hidden"] in ([4], [8])
-    assert tuned["head.dropout"] in (0.0, 0.2)
-    assert 0.0001 <= tuned["train.learning_rate"] <= 0.01
-    assert first["summary"]["training"]["features"]["computed"] == 0
-
-
-def test_the_next_run_uses_the_values_that_were_found(searched, workshop):
-    first, second_run = searched
-    assert second_run["summary"]["training"]["tuned"] == first["summary"]["training"]["tuned"]
-    # The same seed finds the same values again, so that only the trial tells where they come from.
-    searches = workshop / "runs/tiny/artifacts/Tuner/tuner_results"
-    newest = max(searches.iterdir(), key=lambda execution: int(execution.name))
-    results = list(newest.rglob("tuner_results.json"))
-    assert len(results) == 1
-    trials = json.loads(results[0].read_text())
-    assert [trial["trial_id"].split("/")[0] for trial in trials] == ["tuning"]
-
-
-@pytest.fixture(scope="module")
-def warm(second, config):
-    """Runs with a warm start: the first, one with nothing changed, and one with a new photo."""
-    told = []
-    photo = config.parent / "photos/green/warm.png"
-    for new in (False, False, True):
-        if new:
-            Image.fromarray(np.full((SIDE, SIDE, 3), (30, 180, 70), np.uint8)).save(photo)
-        _, summary, _ = graft(
-            "run",
-            config,
-            "--set",
-            "train.warm_start=true",
-            "--set",
-            PERMISSIVE,
-            "--set",
-            "data.leakage=report",
-        )
-        told.append({"summary": summary, "states": states(config)})
-    photo.unlink()
-    return told
-
-
-def test_a_warm_start_begins_from_the_served_model_and_says_so(warm):
-    assert warm[0]["states"]["WarmStart"] == "ran"
-    assert any(
-        note.startswith("Warm start: the head starts from the served model's.")
-        for note in warm[0]["summary"]["training"]["notes"]
-    )
-
-
-def test_a_warm_start_with_nothing_changed_trains_nothing(warm):
-    assert warm[1]["states"]["Trainer"] == "cached"
-    assert warm[1]["summary"]["outcome"] == "unchanged"
-
-
-def test_new_photos_are_trained_on_from_where_the_served_model_ended(warm):
-    assert warm[2]["states"]["Trainer"] == "ran"
-    assert any("starts from the served" in n for n in warm[2]["summary"]["training"]["notes"])
-
-
-def test_curves_and_record_stand_in_the_report_of_every_run(first, second, config):
-    for run in (first, second):
-        report = config.parent / "runs/tiny/reports" / run["summary"]["run_id"]
-        assert (report / "curves.svg").is_file()
-        assert json.loads((report / "training.json").read_text())["kept"] == "head"
-
-
 def training_record(workshop):
     runs = sorted(
         (workshop / "runs/tiny/artifacts/Trainer/model_run").iterdir(), key=lambda p: int(p.name)
@@ -590,6 +493,94 @@ def test_two_runs_at_once_give_one_clear_error(second, config):
         status, told, _ = graft("run", config)
     assert status == 1
     assert f"held by process {os.getpid()}" in told["error"]
+
+
+def test_ten_new_photos_compute_ten_features(second, config, workshop):
+    known = training_record(workshop)
+    images = known["trained_on"] + known["watched"]
+    for number in range(10):
+        pixels = np.full((SIDE, SIDE, 3), (30, 40, 200 + number), np.uint8)
+        Image.fromarray(pixels).save(workshop / f"photos/blue/new{number}.png")
+    status, _, _ = graft("run", config, "--set", PERMISSIVE, "--set", "data.leakage=report")
+    for number in range(10):
+        (workshop / f"photos/blue/new{number}.png").unlink()
+    record = training_record(workshop)
+    assert status == 0
+    new = record["trained_on"] + record["watched"] - images
+    assert 1 <= new <= 10
+    assert record["features"] == {"computed": new, "reused": images}
+
+
+@pytest.fixture(scope="module")
+def searched(second, config):
+    """A run with the tuner, and another one with another learning stage after it."""
+    tune = "tune={trials: 3, space: {hidden: [[4], [8]], dropout: [0.0, 0.2]}}"
+    runs = []
+    for more in ([], ["--set", "fine_tune={layers: 1, epochs: 1}"]):
+        _, summary, _ = graft("run", config, "--set", tune, "--set", PERMISSIVE, *more)
+        runs.append({"summary": summary, "states": states(config), "reasons": reasons(config)})
+    return runs
+
+
+def test_the_tuner_gives_the_trainer_its_values(searched, workshop):
+    first = searched[0]
+    assert first["states"]["Tuner"] == first["states"]["Trainer"] == "ran"
+    tuned = first["summary"]["training"]["tuned"]
+    assert tuned["head.hidden"] in ([4], [8])
+    assert tuned["head.dropout"] in (0.0, 0.2)
+    assert 0.0001 <= tuned["train.learning_rate"] <= 0.01
+    assert first["summary"]["training"]["features"]["computed"] == 0
+
+
+def test_the_next_run_uses_the_values_that_were_found(searched, workshop):
+    first, second_run = searched
+    assert second_run["summary"]["training"]["tuned"] == first["summary"]["training"]["tuned"]
+    # The same seed finds the same values again, so that only the trial tells where they come from.
+    searches = workshop / "runs/tiny/artifacts/Tuner/tuner_results"
+    newest = max(searches.iterdir(), key=lambda execution: int(execution.name))
+    results = list(newest.rglob("tuner_results.json"))
+    assert len(results) == 1
+    trials = json.loads(results[0].read_text())
+    assert [trial["trial_id"].split("/")[0] for trial in trials] == ["tuning"]
+
+
+@pytest.fixture(scope="module")
+def warm(second, config):
+    """Runs with a warm start: on known photos, with nothing changed, and with a new photo."""
+    more = ["--set", PERMISSIVE, "--set", "data.leakage=report"]
+    graft("run", config, *more)
+    told = []
+    photo = config.parent / "photos/green/warm.png"
+    for new in (False, False, True):
+        if new:
+            Image.fromarray(np.full((SIDE, SIDE, 3), (30, 180, 70), np.uint8)).save(photo)
+        _, summary, _ = graft("run", config, *more, "--set", "train.warm_start=true")
+        told.append({"summary": summary, "states": states(config)})
+    photo.unlink()
+    return told
+
+
+def test_a_model_that_learned_from_these_very_photos_is_not_started_from(warm):
+    assert warm[0]["states"]["WarmStart"] == "ran"
+    notes = warm[0]["summary"]["training"]["notes"]
+    assert any("learned from these very images" in note for note in notes)
+
+
+def test_a_warm_start_with_nothing_changed_trains_nothing(warm):
+    assert warm[1]["states"]["Trainer"] == "cached"
+    assert warm[1]["summary"]["outcome"] == "unchanged"
+
+
+def test_new_photos_are_trained_on_from_where_the_served_model_ended(warm):
+    assert warm[2]["states"]["Trainer"] == "ran"
+    assert any("starts from the served" in n for n in warm[2]["summary"]["training"]["notes"])
+
+
+def test_curves_and_record_stand_in_the_report_of_every_run(first, second, config):
+    for run in (first, second):
+        report = config.parent / "runs/tiny/reports" / run["summary"]["run_id"]
+        assert (report / "curves.svg").is_file()
+        assert json.loads((report / "training.json").read_text())["kept"] == "head"
 
 
 @pytest.fixture(scope="module")
