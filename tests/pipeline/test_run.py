@@ -316,8 +316,8 @@ def test_features_are_made_again_when_the_code_that_makes_them_changes(
     from components import digests
 
     genuine = digests.code_digest
-    changed = ("components.trainer.run", "components.trainer.backbones")
-    for place in ("components.digests", "components.trainer.preparation"):
+    changed = ("components.trainer.run", "components.trainer.extraction")
+    for place in ("components.digests", "components.trainer.extraction"):
         monkeypatch.setattr(
             f"{place}.code_digest",
             lambda module: "1" * 64 if module in changed else genuine(module),

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 SIZE = 8
 IMAGES = 16
 TRAIN = {
-    "epochs": 4,
+    "epochs": 3,
     "batch_size": 4,
     "learning_rate": 0.01,
     "patience": 0,
@@ -51,7 +51,7 @@ HEAD = {
     "label_smoothing": 0.0,
     "binary": False,
 }
-FINE_TUNE = {"layers": 0, "epochs": 3, "learning_rate": 0.001, "warmup": 0.1}
+FINE_TUNE = {"layers": 0, "epochs": 3, "learning_rate": 0.003, "warmup": 0.1}
 FINE_TUNED = {"fine_tune": {"layers": 2}}
 
 
@@ -62,7 +62,7 @@ def base_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     pixels = keras.Input((SIZE, SIZE, 3))
     outputs = keras.layers.Conv2D(6, 3, activation="relu", name="first")(pixels)
     outputs = keras.layers.BatchNormalization(name="norm")(outputs)
-    outputs = keras.layers.Conv2D(5, 3, activation="relu", name="second")(outputs)
+    outputs = keras.layers.Conv2D(5, 3, name="second")(outputs)
     keras.Model(pixels, outputs).save(path)
     return str(path)
 
@@ -74,8 +74,8 @@ def colours_file(tmp_path_factory: pytest.TempPathFactory, encode: Callable[...,
     generator = np.random.default_rng(0)
     with tf.io.TFRecordWriter(path, "GZIP") as writer:
         for number in range(IMAGES):
-            pixels = generator.integers(0, 160, (SIZE, SIZE, 3))
-            pixels[..., 0 if number % 2 else 2] += 60
+            pixels = generator.integers(0, 120, (SIZE, SIZE, 3))
+            pixels[..., 0 if number % 2 else 2] += 130
             content = encode(pixels)
             key = hashlib.sha256(content).hexdigest().encode()
             values = {
