@@ -23,6 +23,7 @@ from components.evaluator.feature_facts import FeatureFacts, read_facts
 from components.trainer import feature_cache
 
 BATCH = 64  # images a call of the base
+VERIFIED = 8  # reused rows that are computed again and compared, once a model and worker
 # The folder of the cache and its limit in bytes, while an evaluation is put together.
 CACHE: dict[str, Any] = {}
 
@@ -92,6 +93,7 @@ class _Model:
         self._facts = read_facts(path) if cache else None
         if features.CLASSIFY_FEATURES not in self._signatures:
             self._facts = None  # a model of an earlier version
+        self._verified = VERIFIED
 
     def predict(self, serialized: np.ndarray) -> np.ndarray:
         """Returns probabilities, float32 [batch, classes], of examples, string [batch]."""
@@ -131,7 +133,10 @@ class _Model:
             facts.width,
             extract,
             limit=self._cache["limit"],
+            verified=self._verified,
         )
+        # TFMA's batches are of a few images, of which a sample each would be most.
+        self._verified = 0
         for note in collected.notes:
             logging.warning(note)
         return collected.vectors.gather(np.arange(len(keys)))

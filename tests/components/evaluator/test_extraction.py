@@ -86,9 +86,7 @@ def test_predictions_are_those_of_the_served_model(
 def test_another_head_passes_only_a_sample_through_the_base(
     exported: Path, serialized: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        extraction.feature_cache.collect, "__defaults__", ("float32", 10**9, 2, 1e-3)
-    )
+    monkeypatch.setattr(extraction, "VERIFIED", 2)
     predict(tmp_path, serialized, one=exported / "one")
     predictions, passed = predict(tmp_path, serialized, other=exported / "other")
     np.testing.assert_allclose(
