@@ -26,4 +26,6 @@ class Evaluator(component.Evaluator):
         self.spec.exec_properties[executor.FEATURES] = json.dumps(
             {"folder": cache, "limit": cache_limit}
         )
-        self.spec.exec_properties["code_sha256"] = code_digest(executor.__name__)
+        self.spec.exec_properties["code_sha256"] = code_digest(
+            executor.EXTRACTORS.rpartition(".")[0]
+        )

@@ -6,7 +6,7 @@ from typing import Any
 from tfx.components.evaluator import executor
 from tfx.types import artifact
 
-from components.evaluator import extraction
+from components.evaluator.feature_facts import CACHE
 
 EXTRACTORS = "components.evaluator.extraction.custom_extractors"
 FEATURES = "features"  # parameter: JSON with `folder` and `limit` of the cache
@@ -22,7 +22,7 @@ class Executor(executor.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Evaluates the model; see `tfx.components.evaluator.executor.Executor.Do`."""
-        extraction.CACHE.clear()
-        extraction.CACHE.update(json.loads(exec_properties[FEATURES]))
+        CACHE.clear()
+        CACHE.update(json.loads(exec_properties[FEATURES]))
         # TFX finds the function by this property and calls it while the pipeline is made.
         super().Do(input_dict, output_dict, {**exec_properties, "custom_extractors": EXTRACTORS})

@@ -19,13 +19,11 @@ from tensorflow_model_analysis.extractors import predictions_extractor
 from tensorflow_model_analysis.utils import model_util
 
 from components import features
-from components.evaluator.feature_facts import FeatureFacts, read_facts
+from components.evaluator.feature_facts import CACHE, FeatureFacts, read_facts
 from components.trainer import feature_cache
 
 BATCH = 64  # images a call of the base
 VERIFIED = 8  # reused rows that are computed again and compared, once a model and worker
-# The folder of the cache and its limit in bytes, while an evaluation is put together.
-CACHE: dict[str, Any] = {}
 
 
 def custom_extractors(

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 FACTS_FILE = "assets.extra/features.json"
+# The folder of the cache and its limit in bytes, while an evaluation is put together. It stands
+# here because TFX loads the module of the extractors anew.
+CACHE: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)

@@ -159,3 +159,16 @@ def test_a_damaged_note_counts_as_none(tmp_path: Path, content: str) -> None:
 def test_a_batch_is_passed_in_parts_that_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     parts: Sequence[np.ndarray] = list(extraction._split(np.arange(150)))
     assert [len(part) for part in parts] == [64, 64, 22]
+
+
+def test_the_cache_is_known_after_tfx_has_loaded_the_extractors_anew(tmp_path: Path) -> None:
+    from tfx.utils import import_utils
+
+    from components.evaluator import executor
+    from components.evaluator.feature_facts import CACHE
+
+    CACHE.update({"folder": str(tmp_path), "limit": 7})
+    module, _, name = executor.EXTRACTORS.rpartition(".")
+    function = import_utils.import_func_from_module(module, name)
+    assert function.__globals__["CACHE"] == {"folder": str(tmp_path), "limit": 7}
+    CACHE.clear()
