@@ -35,13 +35,18 @@ def find_baseline(store: Any, model: int, current: set[int], drift: str) -> int 
     return _find_artifact(events, mlmd.Event.INPUT, BASELINE_STATISTICS)
 
 
-def _events_of_run(store: Any, model: int) -> list[mlmd.Event]:
-    """Returns the events of all stages, cached ones too, of the newest run that gave the model."""
-    outputs = [
+def executions_that_gave(store: Any, artifact: int) -> list[int]:
+    """Returns the ids of the executions, cached ones too, of which an artifact is an output."""
+    return [
         event.execution_id
-        for event in store.get_events_by_artifact_ids([model])
+        for event in store.get_events_by_artifact_ids([artifact])
         if event.type == mlmd.Event.OUTPUT
     ]
+
+
+def _events_of_run(store: Any, model: int) -> list[mlmd.Event]:
+    """Returns the events of all stages, cached ones too, of the newest run that gave the model."""
+    outputs = executions_that_gave(store, model)
     if not outputs:
         return []
     run_type = store.get_context_type(RUN_TYPE).id

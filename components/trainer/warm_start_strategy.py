@@ -11,6 +11,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx.dsl.components.common import resolver
 from tfx.types import artifact
 
+from components.data_validation.lineage import executions_that_gave
 from components.evaluator import baseline
 
 MODEL = baseline.MODEL
@@ -50,11 +51,7 @@ class WarmStartStrategy(resolver.ResolverStrategy):
 
 def _inputs_of_training(store: Any, model: int) -> list[mlmd.Event]:
     """Returns the events of what the execution that made a model took in."""
-    outputs = [
-        event.execution_id
-        for event in store.get_events_by_artifact_ids([model])
-        if event.type == mlmd.Event.OUTPUT
-    ]
+    outputs = executions_that_gave(store, model)
     if not outputs:
         return []
     events = store.get_events_by_execution_ids([min(outputs)])
