@@ -7,7 +7,7 @@ again each time and compared. A model whose base was fine-tuned is asked as a se
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,29 +42,35 @@ def custom_extractors(
         tensor_adapter_config=tensor_adapter_config,
     )
     models = model_util.verify_and_update_eval_shared_models(eval_shared_model)
-    paths = {model.model_name: model.model_path for model in models or ()}
     stage = predictions_extractor.PREDICTIONS_EXTRACTOR_STAGE_NAME
     ours = tfma.extractors.Extractor(
-        stage_name=stage, ptransform=beam.ParDo(_Predict(paths, dict(CACHE)))
+        stage_name=stage, ptransform=beam.ParDo(_Predict(models or (), dict(CACHE)))
     )
     return [ours if one.stage_name == stage else one for one in extractors]
 
 
-class _Predict(beam.DoFn):
+class _Predict(model_util.DoFnWithModels):  # type: ignore[misc]
     """Adds probabilities to batches of extracts.
 
     Args:
-        paths: folders of the SavedModels by the names that TFMA has for them.
+        models: TFMA's shared models, which are loaded once for all of its extractors.
         cache: `folder` of all features and `limit` in bytes; empty for no cache.
     """
 
-    def __init__(self, paths: Mapping[str, str], cache: Mapping[str, Any]):
-        self._paths, self._cache = dict(paths), dict(cache)
+    def __init__(self, models: Iterable[Any], cache: Mapping[str, Any]):
+        models = list(models)
+        super().__init__({model.model_name: model.model_loader for model in models})
+        self._paths = {model.model_name: model.model_path for model in models}
+        self._cache = dict(cache)
         self._models: dict[str, _Model] = {}
 
     def setup(self) -> None:
-        """Loads the models, once a worker."""
-        self._models = {name: _Model(path, self._cache) for name, path in self._paths.items()}
+        """Takes the models as they are loaded, once a worker."""
+        super().setup()
+        self._models = {
+            name: _Model(loaded, self._paths[name], self._cache)
+            for name, loaded in self._loaded_models.items()
+        }
 
     def process(self, extracts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yields the extracts with every model's probabilities under `tfma.PREDICTIONS_KEY`."""
@@ -82,11 +88,11 @@ class _Predict(beam.DoFn):
 
 
 class _Model:
-    """A SavedModel that answers for serialized examples."""
+    """A loaded SavedModel that answers for serialized examples."""
 
-    def __init__(self, path: str, cache: Mapping[str, Any]):
-        self._model = tf.saved_model.load(path)
-        self._signatures = self._model.signatures
+    def __init__(self, loaded: Any, path: str, cache: Mapping[str, Any]):
+        self._model = loaded  # its signatures do not keep its variables alive
+        self._signatures = loaded.signatures
         self._cache = cache
         self._facts = read_facts(path) if cache else None
         if features.CLASSIFY_FEATURES not in self._signatures:

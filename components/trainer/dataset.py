@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from components import features
+from components.transform.graph import TransformGraph
 
 SHUFFLED = 1024  # encoded images, at most, among which the next one of an epoch is drawn
 SHUFFLED_BYTES = 256 << 20  # what these may take
@@ -275,14 +276,14 @@ def _transformer(transform_output: Any, wanted: Sequence[str]) -> Callable[[tf.T
     """
     raw_features = transform_output.raw_feature_spec()
     specification = {key: raw_features[key] for key in wanted}
-    transform_layer = transform_output.transform_features_layer()
+    transform_graph = TransformGraph(transform_output)
 
-    # Converting Keras's and TFT's own code takes seconds, and nothing in it needs it.
+    # Converting TFT's own code takes seconds, and nothing in it needs it.
     @tf.autograph.experimental.do_not_convert
     def transform(serialized: tf.Tensor) -> tuple[Any, Any, Any]:
         raw = tf.io.parse_example(serialized, specification)
         keys = raw.pop(features.SHA256, None)
-        transformed = transform_layer(raw)
+        transformed = transform_graph(raw)
         return transformed[features.PIXELS], keys, transformed.get(features.LABEL_INDEX)
 
     return transform

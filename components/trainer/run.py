@@ -67,10 +67,8 @@ def run_fn(fn_args: Any) -> None:
     if settings["fine_tune"]["layers"]:
         courses |= _fine_tune(prepared, head, context, courses[HEAD], notes)
 
-    classifier, embedder = _in_float32(prepared, head)
-    module = signatures.ServingModule(
-        classifier, head, embedder, prepared.transform_output, prepared.labels
-    )
+    embedder = _in_float32(prepared)
+    module = signatures.ServingModule(head, embedder, prepared.transform_output, prepared.labels)
     signatures.export(module, fn_args.serving_model_dir)
     head.set_weights(head_weights)
     warm_start.save(fn_args.serving_model_dir, head, facts)
@@ -128,13 +126,13 @@ def _fine_tune(
     return {FINE_TUNE: course}
 
 
-def _in_float32(prepared: Prepared, head: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Returns classifier and embedder as they are served, whatever was trained in."""
-    embedder = prepared.embedder
-    if prepared.settings["train"]["precision"] != model.FLOAT32:
-        base, embedder = extraction.new_embedder(prepared.settings, model.FLOAT32)
-        base.set_weights(prepared.base.get_weights())
-    return model.join(embedder, head), embedder
+def _in_float32(prepared: Prepared) -> keras.Model:
+    """Returns the embedder as it is served, whatever was trained in."""
+    if prepared.settings["train"]["precision"] == model.FLOAT32:
+        return prepared.embedder
+    base, embedder = extraction.new_embedder(prepared.settings, model.FLOAT32)
+    base.set_weights(prepared.base.get_weights())
+    return embedder
 
 
 def _observe(prepared: Prepared, courses: Mapping[str, Progress], budget: Budget) -> list[str]:

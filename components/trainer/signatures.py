@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from components import features
+from components.transform.graph import TransformGraph
 
 TOP_K = 5  # classes in `labels` and `scores`; fewer where the model has fewer
 
@@ -18,8 +19,7 @@ class ServingModule(tf.Module):
     """Everything a server needs in one trackable object; nothing of it needs our code.
 
     Args:
-        classifier: float32 [batch, size, size, 3] to probabilities float32 [batch, classes].
-        head: float32 [batch, width] to probabilities; a part of the classifier.
+        head: float32 [batch, width] to probabilities float32 [batch, classes].
         embedder: float32 [batch, size, size, 3] to features float32 [batch, width].
         transform_output: a `tft.TFTransformOutput`.
         labels: the classes in vocabulary order.
@@ -27,17 +27,15 @@ class ServingModule(tf.Module):
 
     def __init__(
         self,
-        classifier: keras.Model,
         head: keras.Model,
         embedder: keras.Model,
         transform_output: Any,
         labels: Sequence[str],
     ):
         super().__init__()
-        self.classifier = classifier
         self.head = head
         self.embedder = embedder
-        self.transform_layer = transform_output.transform_features_layer()
+        self.transform = TransformGraph(transform_output)
         self.labels = tf.constant(list(labels))
         specification = transform_output.raw_feature_spec()
         self._image_specification = {features.IMAGE: specification[features.IMAGE]}
@@ -51,7 +49,7 @@ class ServingModule(tf.Module):
             features.SERVE_BYTES: self.serve_bytes.get_concrete_function(bytes_input),
             features.SERVE_EXAMPLES: self.serve_examples.get_concrete_function(examples_input),
             features.CLASSIFY_FEATURES: self.classify_features.get_concrete_function(
-                tf.TensorSpec([None, self.head.input.shape[-1]], tf.float32, name="embedding")
+                tf.TensorSpec([None, self.embedder.output.shape[-1]], tf.float32, name="embedding")
             ),
             features.EMBED: self.embed.get_concrete_function(bytes_input),
             features.INDEX_LABELS: self.index_labels.get_concrete_function(examples_input),
@@ -72,7 +70,7 @@ class ServingModule(tf.Module):
     @tf.function(autograph=False)
     def embed(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the pooled features of the base, float32 [batch, width]."""
-        return {"embedding": self.embedder(self._pixels(image_bytes), training=False)}
+        return {"embedding": self._embed(image_bytes)}
 
     @tf.function(autograph=False)
     def classify_features(self, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -83,13 +81,17 @@ class ServingModule(tf.Module):
     def index_labels(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Looks the label of serialized `tf.Example`s up in the vocabulary, int64 [batch]."""
         label = tf.io.parse_example(examples, self._label_specification)
-        return {features.LABEL_INDEX: self.transform_layer(label)[features.LABEL_INDEX]}
+        return {features.LABEL_INDEX: self.transform(label)[features.LABEL_INDEX]}
 
-    def _pixels(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        return self.transform_layer({features.IMAGE: image_bytes})[features.PIXELS]
+    # As a function of its own it stands in the SavedModel once, however many signatures call it:
+    # of a large base each copy costs seconds to write and to load.
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
+    def _embed(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        pixels = self.transform({features.IMAGE: image_bytes})[features.PIXELS]
+        return self.embedder(pixels, training=False)
 
     def _classify(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = self.classifier(self._pixels(image_bytes), training=False)
+        probabilities = self.head(self._embed(image_bytes), training=False)
         top = min(TOP_K, self.labels.shape[0])
         scores, indices = tf.math.top_k(probabilities, top)
         labels = tf.gather(self.labels, indices)

@@ -194,7 +194,8 @@ def test_trainer_evaluator_and_served_model_see_the_same_probabilities(first, co
     )
     pushed = tf.saved_model.load(str(workshop / "served/tiny" / first["versions"][0]))
     served = pushed.signatures[features.SERVE_BYTES](image_bytes=contents)["probabilities"]
-    np.testing.assert_allclose(first["trained"].classifier(pixels), served, atol=1e-5)
+    trained = first["trained"]
+    np.testing.assert_allclose(trained.head(trained.embedder(pixels)), served, atol=1e-5)
     np.testing.assert_allclose(evaluated["probabilities"], served, atol=1e-5)
 
 

@@ -15,7 +15,7 @@ tfma = pytest.importorskip("tensorflow_model_analysis")
 from components import features  # noqa: E402
 from components.evaluator import extraction  # noqa: E402
 from components.evaluator.feature_facts import FeatureFacts, write_facts  # noqa: E402
-from components.trainer import backbones, model, signatures  # noqa: E402
+from components.trainer import backbones, signatures  # noqa: E402
 from components.trainer.head import new_head  # noqa: E402
 
 pytestmark = pytest.mark.e2e
@@ -35,9 +35,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, transform_output: Any) ->
     folder = tmp_path_factory.mktemp("models")
     for seed, name in enumerate(("one", "other")):
         head = new_head(5, 2, HEAD, seed)
-        module = signatures.ServingModule(
-            model.join(embedder, head), head, embedder, transform_output, ("blue", "red")
-        )
+        module = signatures.ServingModule(head, embedder, transform_output, ("blue", "red"))
         signatures.export(module, str(folder / name))
         write_facts(str(folder / name), FeatureFacts(SPACE, 5))
     return folder
@@ -52,7 +50,11 @@ def serialized(examples_file: Path) -> np.ndarray:
 def predict(cache: Path | None, serialized: np.ndarray, **models: Path) -> Any:
     """Returns the predictions that a batch of extracts gets, and the images that were passed."""
     given = {"folder": str(cache), "limit": 10**9} if cache else {}
-    step = extraction._Predict({name: str(path) for name, path in models.items()}, given)
+    shared = [
+        tfma.default_eval_shared_model(str(path), model_name=name, tags=[tf.saved_model.SERVING])
+        for name, path in models.items()
+    ]
+    step = extraction._Predict(shared, given)
     step.setup()
     passed = []
     for one in step._models.values():

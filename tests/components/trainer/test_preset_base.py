@@ -375,9 +375,9 @@ def test_a_preset_is_served_in_a_fresh_process_without_keras_hub(
 
     save_preset(tmp_path / "preset")
     embedder = pooled_base(load_base({"preset": str(tmp_path / "preset")}, 8), 8, "max")
-    head = keras.layers.Dense(2, activation="softmax")
-    classifier = keras.Model(embedder.input, head(embedder.output))
-    module = ServingModule(classifier, head, embedder, transform_output, ["blue", "red"])
+    layers = [keras.Input(embedder.output.shape[1:]), keras.layers.Dense(2, activation="softmax")]
+    head = keras.Sequential(layers)
+    module = ServingModule(head, embedder, transform_output, ["blue", "red"])
     export(module, str(tmp_path / "served"))
     (tmp_path / "photo.png").write_bytes(photo_contents[0])
     paths = (str(tmp_path / name) for name in ("served", "photo.png", "answer.npy"))

@@ -204,9 +204,9 @@ def test_the_served_model_answers_in_a_fresh_process(
 ) -> None:
     save(tmp_path / "model")
     embedder = pooled_base(load_base(settings(tmp_path / "model"), SIZE), SIZE, "average")
-    head = keras.layers.Dense(2, activation="softmax")
-    classifier = keras.Model(embedder.input, head(embedder.output))
-    module = ServingModule(classifier, head, embedder, transform_output, ["blue", "red"])
+    layers = [keras.Input(embedder.output.shape[1:]), keras.layers.Dense(2, activation="softmax")]
+    head = keras.Sequential(layers)
+    module = ServingModule(head, embedder, transform_output, ["blue", "red"])
     export(module, str(tmp_path / "served"))
     (tmp_path / "photo.png").write_bytes(photo_contents[0])
     # The folder is gone where the model is served.

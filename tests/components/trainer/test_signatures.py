@@ -57,7 +57,7 @@ def parts(transform_output: Any) -> dict[str, Any]:
     embedder = backbones.pooled_base(base, SIZE, "average")
     head = new_head(4, len(CLASSES), {"hidden": [6], "dropout": 0.5})
     classifier = model.join(embedder, head)
-    module = signatures.ServingModule(classifier, head, embedder, transform_output, CLASSES)
+    module = signatures.ServingModule(head, embedder, transform_output, CLASSES)
     return {"module": module, "classifier": classifier, "embedder": embedder}
 
 
@@ -187,9 +187,7 @@ def test_a_model_of_two_classes_has_two_labels(
 ) -> None:
     embedder = parts["embedder"]
     head = new_head(4, 2, {"hidden": [], "dropout": 0.0})
-    module = signatures.ServingModule(
-        model.join(embedder, head), head, embedder, transform_output, ("blue", "red")
-    )
+    module = signatures.ServingModule(head, embedder, transform_output, ("blue", "red"))
     answer = module.serve_bytes(tf.constant(photo_contents[:2]))
     assert (answer["labels"].shape, answer["scores"].shape) == ((2, 2), (2, 2))
 
