@@ -23,12 +23,11 @@ from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import Limits, build_eval_config
 from components.image_example_gen.component import ImageExampleGen
 from components.pusher.component import Pusher
-from components.trainer import preset_base, warm_start_strategy
+from components.trainer import feature_cache, preset_base, warm_start_strategy
 from pipeline.beam_options import SLOTS, VARIABLE
 from pipeline.config import NO_WEIGHTS, Config
 from pipeline.config.training import seconds
 
-FEATURES = "features"  # folder of kept features in the pipeline's cache
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "image_examples.pbtxt"
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
 RUN_FN = "components.trainer.run.run_fn"
@@ -162,7 +161,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         **{MODEL: Channel(type=standard_artifacts.Model), CANDIDATE: trainer.outputs["model"]},
     ).with_id("Baseline")
     kept_features: dict[str, Any] = {
-        "cache": str(config.cache / FEATURES),
+        "cache": str(config.cache / feature_cache.FOLDER),
         "cache_limit": config.train.cache_limit,
     }
     evaluator = Evaluator(

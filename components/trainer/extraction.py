@@ -24,7 +24,6 @@ from components.trainer import (
     model,
 )
 
-FOLDER = "features"  # in the pipeline's cache
 BATCH = 64  # images; features do not depend on it, memory does
 EXACT, ROUGH = 1e-3, 2e-2  # of a vector's length: noise of float32 on a CPU, and of all else
 # Re-encoding decides what stands behind a content key.
@@ -138,19 +137,23 @@ class Extraction:
         train = self._settings["train"]
         exact = train["precision"] == model.FLOAT32 and not tf.config.list_logical_devices("GPU")
         return feature_cache.collect(
-            Path(self._settings["cache"]) / FOLDER,
+            Path(self._settings["cache"]) / feature_cache.FOLDER,
             space_of(self._settings, copy),
             keys,
             self._embedder.output.shape[-1],
-            lambda wanted: self._extract(wanted, copy),
+            lambda wanted: self.extract(wanted, copy),
             dtype=train["cache_dtype"],
             limit=train["cache_limit"],
             tolerance=EXACT if exact else ROUGH,
         )
 
-    def _extract(
-        self, keys: frozenset[bytes], copy: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def extract(self, keys: frozenset[bytes], copy: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields features, float32 [batch, width], and keys, S64 [batch], passed through the base.
+
+        Args:
+            keys: content keys of the images that are wanted.
+            copy: number of the changed copy; 0 for the image as it is.
+        """
         change = new_change(self._settings) if copy else None
 
         @tf.function(autograph=False)
@@ -166,12 +169,21 @@ class Extraction:
         )
         # A GPU holds no text, such as the keys.
         options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
+        before: tuple[Any, Any] | None = None
         for batch in self._strategy.experimental_distribute_dataset(batches, options):
-            vectors, batch_keys = self._strategy.run(embed, args=batch)
-            # Every device gives its part; as rows are found by key, their order is free.
-            for part, part_keys in zip(
-                self._strategy.experimental_local_results(vectors),
-                self._strategy.experimental_local_results(batch_keys),
-                strict=True,
-            ):
-                yield part.numpy(), part_keys.numpy().astype("S64")
+            # Fetched one batch late, so that a GPU computes while the next batch is copied to it.
+            now = self._strategy.run(embed, args=batch)
+            if before:
+                yield from self._parts(*before)
+            before = now
+        if before:
+            yield from self._parts(*before)
+
+    def _parts(self, vectors: Any, keys: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields each device's part; as rows are found by key, their order is free."""
+        for part, part_keys in zip(
+            self._strategy.experimental_local_results(vectors),
+            self._strategy.experimental_local_results(keys),
+            strict=True,
+        ):
+            yield part.numpy(), part_keys.numpy().astype("S64")

@@ -29,6 +29,7 @@ from components.trainer.feature_segments import (
 )
 from components.trainer.feature_space import NoRoomError, Space
 
+FOLDER = "features"  # in the pipeline's cache
 PART_ROWS = 4096  # a killed extraction loses less than a part
 PART_BYTES = 64 << 20
 PART_SECONDS = 60.0
