@@ -144,8 +144,7 @@ def choose_strategy() -> tf.distribute.Strategy:
     gpus = [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
     if len(gpus) > 1:
         return tf.distribute.MirroredStrategy(gpus)
-    # Unlike the default strategy this one copies batches to the GPU ahead of their steps.
-    return tf.distribute.OneDeviceStrategy(gpus[0]) if gpus else tf.distribute.get_strategy()
+    return tf.distribute.get_strategy()
 
 
 def read_pixels(prepared: Prepared, keys: set[bytes]) -> np.ndarray:
