@@ -2,12 +2,14 @@
 # nothing when pyproject.toml and requirements.lock are unchanged.
 #   STACK=modern|compatible  the dependency stack; without it, what this machine can load
 #   ARGS=…                   more arguments for pytest (test), or uv (lock)
+#   WORKERS=2                processes that share the tests; each takes up to 3 GB
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-modern lint format bench lock clean
 export STACK ARGS
+WORKERS ?= 2
 # The other scripts in benchmarks/ are parts of training.
 COMPARISONS := feature_cache ingestion leakage training
 
@@ -22,7 +24,7 @@ run: install ## Graft the digits 5-9 onto a base trained on 0-4, end to end
 	.venv/bin/graft run configs/digits.yaml
 
 test: install ## Run every test that can run here, and say which were skipped and why
-	.venv/bin/pytest $(ARGS)
+	.venv/bin/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-modern: ## Run the tests on the modern stack, in a Debian 13 root where this machine is older
 	@scripts/modern_root.sh make test STACK=modern ARGS="$${ARGS:-}"

@@ -150,6 +150,8 @@ def first(photos: Path, work: Path) -> Record:
     copy_photos(photos, source, range(1))
     graft("init", source, "--base", BASE, "--output", work / "photos.yaml")
     record = run(work)
+    if record["outcome"] != "pushed":
+        raise PartError(f"the first run was {record['outcome']}, not pushed")
     (work / "first.json").write_text(json.dumps(record))
     return {"photos": len(_list_files(source)), **record}
 

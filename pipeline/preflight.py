@@ -76,7 +76,7 @@ def _check_trainable(
     from components.trainer.blocks import first_trainable
     from components.trainer.model import last_trainable, unfreeze
 
-    first = first_trainable(base, settings, layers)
+    first = first_trainable(base, settings, layers, key)
     is_trained = layers == 0 or unfreeze(base, first) > 0
     last = None if is_trained else last_trainable(base)
     base.trainable = False

@@ -6,7 +6,7 @@ from typing import Any
 from tfx.components.evaluator import component
 from tfx.dsl.components.base import executor_spec
 
-from components.digests import code_digest
+from components.digests import code_digest, parts_digest
 from components.evaluator import executor
 
 
@@ -26,6 +26,8 @@ class Evaluator(component.Evaluator):
         self.spec.exec_properties[executor.FEATURES] = json.dumps(
             {"folder": cache, "limit": cache_limit}
         )
-        self.spec.exec_properties["code_sha256"] = code_digest(
-            executor.EXTRACTORS.rpartition(".")[0]
+        # The executor names its extractors by text, which the digest of its imports does not see.
+        modules = (executor.__name__, executor.EXTRACTORS.rpartition(".")[0])
+        self.spec.exec_properties["code_sha256"] = parts_digest(
+            [code_digest(module) for module in modules]
         )

@@ -15,14 +15,16 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
+from apache_beam.transforms.window import GlobalWindows
 from tensorflow_model_analysis.extractors import predictions_extractor
 from tensorflow_model_analysis.utils import model_util
 
 from components import features
 from components.evaluator.feature_facts import CACHE, FeatureFacts, read_facts
-from components.trainer import feature_cache
+from components.trainer import feature_cache, feature_noise
 
 BATCH = 64  # images a call of the base
+HELD = 512  # images of which the features are looked up together
 VERIFIED = 8  # reused rows that are computed again and compared, once a model and worker
 
 
@@ -63,6 +65,8 @@ class _Predict(model_util.DoFnWithModels):  # type: ignore[misc]
         self._paths = {model.model_name: model.model_path for model in models}
         self._cache = dict(cache)
         self._models: dict[str, _Model] = {}
+        self._held: list[Mapping[str, Any]] = []
+        self._images = 0
 
     def setup(self) -> None:
         """Takes the models as they are loaded, once a worker."""
@@ -72,19 +76,45 @@ class _Predict(model_util.DoFnWithModels):  # type: ignore[misc]
             for name, loaded in self._loaded_models.items()
         }
 
+    def start_bundle(self) -> None:
+        """Begins with nothing held back."""
+        self._held, self._images = [], 0
+
     def process(self, extracts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yields the extracts with every model's probabilities under `tfma.PREDICTIONS_KEY`."""
-        serialized = np.asarray(extracts[tfma.INPUT_KEY])
+        """Yields the extracts with every model's probabilities under `tfma.PREDICTIONS_KEY`.
+
+        They are held back until there are many: TFMA's batches are of a few images, and each look
+        into the cache opens all of its files.
+        """
+        self._held.append(extracts)
+        self._images += len(extracts[tfma.INPUT_KEY])
+        if self._images >= HELD:
+            yield from self._answer()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Yields what was held back."""
+        for extracts in self._answer():
+            yield GlobalWindows.windowed_value(extracts)
+        super().finish_bundle()
+
+    def _answer(self) -> Iterator[dict[str, Any]]:
+        if not self._held:
+            return
+        batches = [np.asarray(extracts[tfma.INPUT_KEY]) for extracts in self._held]
+        ends = np.cumsum([len(batch) for batch in batches])[:-1]
         answers = {
-            name: {features.PROBABILITIES: model.predict(serialized)}
+            name: np.split(model.predict(np.concatenate(batches)), ends)
             for name, model in self._models.items()
         }
-        [*names] = answers
-        # TFMA leaves the name out where there is one model.
-        yield {
-            **extracts,
-            tfma.PREDICTIONS_KEY: answers if len(names) > 1 else answers[names[0]],
-        }
+        held, self._held, self._images = self._held, [], 0
+        for number, extracts in enumerate(held):
+            named = {
+                name: {features.PROBABILITIES: parts[number]} for name, parts in answers.items()
+            }
+            [*names] = named
+            # TFMA leaves the name out where there is one model.
+            predictions = named if len(names) > 1 else named[names[0]]
+            yield {**extracts, tfma.PREDICTIONS_KEY: predictions}
 
 
 class _Model:
@@ -138,8 +168,10 @@ class _Model:
             extract,
             limit=self._cache["limit"],
             verified=self._verified,
+            tolerance=feature_noise.tolerance(),
+            # What the next training reads must not go for what this evaluation reads.
+            evicts=False,
         )
-        # TFMA's batches are of a few images, of which a sample each would be most.
         self._verified = 0
         for note in collected.notes:
             logging.warning(note)

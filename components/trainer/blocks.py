@@ -14,7 +14,12 @@ ALL = "all"
 NEAR = 3  # names that a message proposes
 
 
-def first_trainable(base: keras.Model, settings: Mapping[str, Any], layers: int | str) -> int:
+def first_trainable(
+    base: keras.Model,
+    settings: Mapping[str, Any],
+    layers: int | str,
+    key: str = "fine_tune.layers",
+) -> int:
     """Finds the first layer that fine-tuning trains; it and all after it are trained.
 
     Args:
@@ -23,6 +28,7 @@ def first_trainable(base: keras.Model, settings: Mapping[str, Any], layers: int 
         layers: `"all"`; a number of layers, counted from the output, more than there are meaning
             all; or a name: that of a block (see `block_starts`), that of a layer, or what several
             layers' names begin with before a `_`.
+        key: the configuration's key of `layers`, for messages.
 
     Returns:
         An index into `base.layers`; their number where `layers` is 0.
@@ -39,7 +45,7 @@ def first_trainable(base: keras.Model, settings: Mapping[str, Any], layers: int 
     places = [starts[layers]] if layers in starts else _places(names, layers)
     places = places or _places(starts, layers)
     if not places:
-        raise _unknown(layers, [*starts, *_beginnings(names)], settings)
+        raise _unknown(layers, [*starts, *_beginnings(names)], settings, key)
     return min(places)
 
 
@@ -102,12 +108,12 @@ def _beginnings(names: Mapping[str, int]) -> Iterator[str]:
         yield from ("_".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _unknown(layers: str, known: list[str], settings: Mapping[str, Any]) -> InputError:
+def _unknown(layers: str, known: list[str], settings: Mapping[str, Any], key: str) -> InputError:
     near = difflib.get_close_matches(layers, dict.fromkeys(known), n=NEAR)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     name = settings.get("name")
     place = f"`graft bases {name}`" if name else "`base.summary()` in Keras"
     return InputError(
-        "Expected fine_tune.layers to be a number of layers, all, or a block or layer of the base. "
-        f"Received: fine_tune.layers={layers!r}. {meant}{place} lists them."
+        f"Expected {key} to be a number of layers, all, or a block or layer of the base. "
+        f"Received: {key}={layers!r}. {meant}{place} lists them."
     )

@@ -178,8 +178,13 @@ def feature_batches(
         A function from the first epoch's number to batches of (vectors float32 [batch, width],
         label_index, weight).
     """
-    gather = _gatherer(variants, chosen)
     labels, weight_of = tf.constant(label_index[chosen]), tf.constant(list(weights), tf.float32)
+    if seed is None and _is_small(variants[:1], chosen):
+        # Without functions an iterator of it is made in a tenth of the time, once an epoch.
+        everything = variants[0].gather(chosen), labels, tf.gather(weight_of, labels)
+        in_order = tf.data.Dataset.from_tensor_slices(everything).batch(batch_size)
+        return lambda first: in_order
+    gather = _gatherer(variants, chosen)
     images = tf.range(len(chosen), dtype=tf.int64)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -213,7 +218,7 @@ def _gatherer(
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns a function from places among the chosen images, and variants, to vectors."""
     images, width = len(chosen), variants[0].width
-    if len(variants) * images * width * np.dtype(np.float32).itemsize <= RESIDENT:
+    if _is_small(variants, chosen):
         resident = np.empty((len(variants) * images, width), np.float32)
         for number, rows in enumerate(variants):
             resident[number * images : (number + 1) * images] = rows.gather(chosen)
@@ -233,6 +238,12 @@ def _gatherer(
         return tf.ensure_shape(vectors, [None, width])
 
     return gather
+
+
+def _is_small(variants: Sequence[Gather], chosen: np.ndarray) -> bool:
+    """Says whether these features may be held in memory."""
+    row = variants[0].width * np.dtype(np.float32).itemsize
+    return len(variants) * len(chosen) * row <= RESIDENT
 
 
 def _epoch_seed(seed: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -20,19 +20,21 @@ def watched(keys: Sequence[bytes], labels: Sequence[int], share: float) -> np.nd
     Equal keys (copies of one image) fall on the same side, and the choice does not depend on order.
 
     Args:
-        keys: one content key an image.
+        keys: what decides the split of each image: the digest of its content or of its group.
         labels: one label an image; one image of each stays to be trained on.
         share: part of the distinct keys to watch, in (0, 0.5]; where that is below `MIN_WATCHED`,
             as many of those as a quarter of the keys allows.
 
     Returns:
-        bool [images], at least one True where a label has two distinct keys.
+        bool [images], at least one True where a key is left that no label needs.
     """
-    label_of = dict(zip(keys, labels, strict=True))
-    ranked = sorted(label_of, key=lambda key: hashlib.sha256(SALT + key).digest())
-    # Of each label the key that ranks last is never watched.
-    spared = {label_of[key]: key for key in ranked}
-    free = [key for key in ranked if spared[label_of[key]] != key]
+    labels_of: dict[bytes, set[int]] = {}
+    for key, label in zip(keys, labels, strict=True):
+        labels_of.setdefault(key, set()).add(label)
+    ranked = sorted(labels_of, key=lambda key: hashlib.sha256(SALT + key).digest())
+    # Of each label the key that ranks last is never watched; a group may hold several labels.
+    spared = set({label: key for key in ranked for label in labels_of[key]}.values())
+    free = [key for key in ranked if key not in spared]
     least = min(MIN_WATCHED, len(ranked) // 4)
     chosen = set(free[: max(1, least, round(share * len(ranked)))])
     return np.array([key in chosen for key in keys], dtype=bool)

@@ -15,19 +15,19 @@ import tensorflow as tf
 
 from components.augmentations import resolve_augment
 from components.digests import code_digest, parts_digest
+from components.image_example_gen.known_files import examination_digest
 from components.trainer import (
     augmentation,
     backbones,
     dataset,
     feature_cache,
+    feature_noise,
     feature_segments,
     model,
 )
 
 BATCH = 64  # images; features do not depend on it, memory does
-EXACT, ROUGH = 1e-3, 2e-2  # of a vector's length: noise of float32 on a CPU, and of all else
-# Re-encoding decides what stands behind a content key.
-MAKERS = ("components.trainer.extraction", "components.image_example_gen.reencode")
+MAKERS = ("components.trainer.extraction",)
 
 
 def new_embedder(
@@ -83,6 +83,8 @@ def space_of(settings: Mapping[str, Any], copy: int = 0) -> str:
         settings["head"]["pooling"],
         settings["train"]["precision"],
         *(code_digest(module) for module in MAKERS),
+        # Re-encoding, and the decoders it calls, decide what stands behind a content key.
+        examination_digest(),
     ]
     if copy:
         changes = resolve_augment(settings["train"]["augment"])
@@ -135,7 +137,6 @@ class Extraction:
 
     def _collect(self, keys: np.ndarray, copy: int) -> feature_cache.Collected:
         train = self._settings["train"]
-        exact = train["precision"] == model.FLOAT32 and not tf.config.list_logical_devices("GPU")
         return feature_cache.collect(
             Path(self._settings["cache"]) / feature_cache.FOLDER,
             space_of(self._settings, copy),
@@ -144,7 +145,7 @@ class Extraction:
             lambda wanted: self.extract(wanted, copy),
             dtype=train["cache_dtype"],
             limit=train["cache_limit"],
-            tolerance=EXACT if exact else ROUGH,
+            tolerance=feature_noise.tolerance(train["precision"] == model.FLOAT32),
         )
 
     def extract(self, keys: frozenset[bytes], copy: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -106,6 +106,7 @@ def collect(
     limit: int = 10_000_000_000,
     verified: int = 8,
     tolerance: float = TOLERANCE,
+    evicts: bool = True,
 ) -> Collected:
     """Returns the features of images, computing those that are not kept yet.
 
@@ -125,6 +126,8 @@ def collect(
             another vector each time. Default: 8.
         tolerance: distance from a reused row to the one computed again, as a share of their
             length, from which on the cache is not trusted. Default: 0.001.
+        evicts: whether what was used longest ago makes room for what is computed now; else this is
+            kept only where there is room. Default: True.
 
     Raises:
         GraftError: `extract` gives nothing for an image, or features that are no finite numbers.
@@ -133,7 +136,7 @@ def collect(
     if dtype not in DTYPES:
         raise ValueError(f"Expected dtype to be one of {', '.join(DTYPES)}. Received: {dtype}.")
     wanted, image = np.unique(to_binary(keys), return_inverse=True)
-    place = Space(Path(cache), space, dtype, width, limit, wanted)
+    place = Space(Path(cache), space, dtype, width, limit, wanted, evicts)
     collection = _Collection(place, wanted, width, dtype, tolerance)
     collection.run(extract, verified)
     computed = int(collection.is_computed.sum())
@@ -197,9 +200,10 @@ class _Collection:
         needed = len(self._wanted) * row_bytes(self._width, self._dtype)
         if needed > self._space.limit:
             self._exceed(needed)
-            self._reads = False
-            with suppress(OSError):
-                self._space.remove()  # what was found stays open
+            if self._space.evicts:
+                self._reads = False
+                with suppress(OSError):
+                    self._space.remove()  # what was found stays open
         self._space.make_room(0)
 
     def _choose(self, verified: int) -> np.ndarray:

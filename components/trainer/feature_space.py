@@ -58,18 +58,27 @@ class Space:
         width: length of one vector.
         limit: bytes that the cache may take.
         wanted: S32, the images that this call uses.
+        evicts: whether what was used longest ago makes room. Default: True.
 
     Attributes:
         cache: as given.
         limit: as given.
+        evicts: as given.
         folder: where the space lies.
     """
 
     def __init__(
-        self, cache: Path, name: str, dtype: str, width: int, limit: int, wanted: np.ndarray
+        self,
+        cache: Path,
+        name: str,
+        dtype: str,
+        width: int,
+        limit: int,
+        wanted: np.ndarray,
+        evicts: bool = True,
     ):
         self.folder = cache / LAYOUT / f"{name}-{dtype}"
-        self.cache, self.limit = cache, limit
+        self.cache, self.limit, self.evicts = cache, limit, evicts
         self._width, self._wanted = width, wanted
         self._opened: set[str] = set()
         self._is_trimmed = False
@@ -123,15 +132,15 @@ class Space:
     def make_room(self, needed: int) -> bool:
         """Removes what was used longest ago until so many bytes fit into the cache.
 
-        First goes what is not of this layout, then other spaces, whole, then rows of this space
-        that this call does not use.
+        Nothing is removed unless the space evicts. First goes what is not of this layout, then
+        other spaces, whole, then rows of this space that this call does not use.
 
         Returns:
             Whether they fit.
         """
         excess = folder_bytes(self.cache) + needed - self.limit
-        if excess <= 0:
-            return True
+        if excess <= 0 or not self.evicts:
+            return excess <= 0
         for place in self._others():
             size = _place_bytes(place)
             if _remove(place):

@@ -172,12 +172,17 @@ class Loop:
         return _values(self._model)
 
     def test(self, stage: Stage, watched: tf.data.Dataset, epoch: int) -> dict[str, float]:
-        """Returns loss and accuracy of what is watched, as `val_loss` and `val_accuracy`."""
+        """Returns loss and accuracy of what is watched, as `val_loss` and `val_accuracy`.
+
+        The loss is without penalties on weights: those that count depend on what is trainable, so
+        that the stages could not be compared.
+        """
         self._tester.reset_metrics()
         # An iterator made in Python costs a fraction of one made in the graph, where each call
         # makes it anew.
         self._test(self.distribute(watched))
         values = _values(self._tester)
+        values["loss"] -= float(sum(self._tester.losses))
         if not math.isfinite(values["loss"]):
             raise _not_finite(stage, f"the watched images after step {self.done}", epoch)
         return {f"val_{name}": value for name, value in values.items()}

@@ -9,6 +9,7 @@ import numpy as np
 from components.trainer.labels import check_binary
 
 OUTPUT = "probabilities"  # name of the last layer
+LOGIT = "logit"  # name of the one output of a binary head, that of the second class
 
 
 def new_head(width: int, classes: int, head: Mapping[str, Any], seed: int = 0) -> keras.Model:
@@ -110,7 +111,7 @@ def _add_output(inputs: Any, classes: int, head: Mapping[str, Any], seed: int) -
     if not head.get("binary", False):
         options = {"activation": "softmax", "dtype": "float32"}
         return _dense(classes, head, OUTPUT, seed, **options)(inputs)
-    logit = _dense(1, head, "logit", seed, dtype="float32")(inputs)
+    logit = _dense(1, head, LOGIT, seed, dtype="float32")(inputs)
     # The softmax of (0, z) is (1 - sigmoid(z), sigmoid(z)), without the loss of digits of 1 - p;
     # and Keras's losses, which look for the logits of a softmax, find the right ones.
     logits = keras.ops.pad(logit, ((0, 0), (1, 0)))

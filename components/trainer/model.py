@@ -85,6 +85,9 @@ def in_precision(base: keras.Model, precision: str) -> keras.Model:
 
     copy = keras.models.clone_model(base, clone_function=convert)
     copy.set_weights(base.get_weights())
+    for layer in copy._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with what it made of its weights when built
     return copy
 
 

@@ -105,7 +105,9 @@ class HeadTuner(BaseTuner):
         prepared = self._prepare()
         depths = self._tune["space"]["fine_tune_layers"]
         for depth in depths:
-            blocks.first_trainable(prepared.base, self._settings["base"], depth)
+            blocks.first_trainable(
+                prepared.base, self._settings["base"], depth, "tune.space.fine_tune_layers"
+            )
         journal = Journal(self._journal_path, _photos_key(prepared))
         if len(journal):
             logging.info("%d trials of a search that was stopped are used again.", len(journal))

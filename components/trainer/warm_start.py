@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
-from components.trainer.head import OUTPUT
+from components.trainer.head import LOGIT, OUTPUT
 
 FOLDER = "assets.extra/warm_start"
 WEIGHTS_FILE = "head.npz"
@@ -96,7 +96,7 @@ def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             if before[section].get(name) != json.loads(json.dumps(value))
         ]
     # One sigmoid knows no third class, and the second may be another one now.
-    if now["head"]["binary"] and before["labels"] != now["labels"]:
+    if now["head"]["binary"] and sorted(before["labels"]) != sorted(now["labels"]):
         differing.append("the two classes")
     return differing
 
@@ -107,12 +107,15 @@ def _carry_over(
     head: keras.Model,
     labels: Sequence[str],
 ) -> None:
+    is_other = list(labels_before) != list(labels)
     column = {label: row for row, label in enumerate(labels_before)}
     common = [(row, column[label]) for row, label in enumerate(labels) if label in column]
     for layer in head.layers:
         for row, variable in enumerate(layer.weights):
             found = weights[f"{layer.name}/{row}"]
-            if layer.name == OUTPUT and list(labels_before) != list(labels):
+            if layer.name == LOGIT and is_other:
+                found = -found  # the classes changed places, and p became 1 - p
+            if layer.name == OUTPUT and is_other:
                 value = np.array(variable)
                 for now, before in common:
                     value[..., now] = found[..., before]

@@ -65,14 +65,20 @@ def test_a_base_with_what_is_to_be_trained_passes(base_file: Path, layers: int |
 
 
 @pytest.mark.parametrize(
-    "sections",
-    [{"fine_tune": {"layers": "stage3"}}, {"tune": {"space": {"fine_tune_layers": [2, "stage3"]}}}],
+    ("key", "sections"),
+    [
+        ("fine_tune.layers", {"fine_tune": {"layers": "stage3"}}),
+        (
+            "tune.space.fine_tune_layers",
+            {"tune": {"space": {"fine_tune_layers": [2, "stage3"]}}},
+        ),
+    ],
 )
 def test_a_block_that_the_base_does_not_have_is_told(
-    base_file: Path, sections: dict[str, Any]
+    base_file: Path, key: str, sections: dict[str, Any]
 ) -> None:
     message = refusal(config(base_file, **sections))
-    assert "Received: fine_tune.layers='stage3'. Did you mean stage" in message
+    assert f"Received: {key}='stage3'. Did you mean stage" in message
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,20 @@ def predict(cache: Path | None, serialized: np.ndarray, **models: Path) -> Any:
             return genuine(image_bytes=image_bytes)
 
         one._signatures = {**one._signatures, features.EMBED: counted}
-    [extracts] = step.process({tfma.INPUT_KEY: serialized, "other": 1})
-    assert extracts["other"] == 1
-    return extracts[tfma.PREDICTIONS_KEY], passed
+    step.start_bundle()
+    # TFMA's batches are small; what is given in one order must come back in it.
+    parts = [{tfma.INPUT_KEY: part, "other": part[0]} for part in np.array_split(serialized, 3)]
+    answers = [one for part in parts for one in step.process(part)]
+    answers += [one.value for one in step.finish_bundle()]
+    assert [one["other"] for one in answers] == [part["other"] for part in parts]
+    predictions = [one[tfma.PREDICTIONS_KEY] for one in answers]
+    if len(models) > 1:
+        return {name: joined([one[name] for one in predictions]) for name in models}, passed
+    return joined(predictions), passed
+
+
+def joined(parts: Sequence[Any]) -> dict[str, np.ndarray]:
+    return {features.PROBABILITIES: np.concatenate([one[features.PROBABILITIES] for one in parts])}
 
 
 def served(folder: Path, serialized: np.ndarray) -> np.ndarray:
@@ -156,6 +167,32 @@ def test_a_damaged_note_counts_as_none(tmp_path: Path, content: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(content)
     assert feature_facts.read_facts(str(tmp_path)) is None
+
+
+def test_what_is_held_back_is_answered_when_there_is_enough(
+    exported: Path, serialized: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "HELD", 5)
+    predictions, passed = predict(tmp_path, serialized, one=exported / "one")
+    np.testing.assert_allclose(
+        predictions[features.PROBABILITIES], served(exported / "one", serialized), atol=1e-6
+    )
+    assert passed[0] == 6  # of two parts of three
+
+
+def test_an_evaluation_never_pushes_out_what_training_keeps(
+    exported: Path, serialized: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    genuine = extraction.feature_cache.collect
+
+    def collect(*arguments: Any, **settings: Any) -> Any:
+        asked.append(settings["evicts"])
+        return genuine(*arguments, **settings)
+
+    monkeypatch.setattr(extraction.feature_cache, "collect", collect)
+    predict(tmp_path, serialized, one=exported / "one")
+    assert asked == [False]
 
 
 def test_a_batch_is_passed_in_parts_that_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

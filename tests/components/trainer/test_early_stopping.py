@@ -91,6 +91,16 @@ def test_one_image_of_each_label_stays_to_be_trained_on(salt: int) -> None:
     assert mask.sum() == 4
 
 
+@pytest.mark.parametrize("salt", range(20))
+def test_a_label_that_stands_only_in_groups_with_others_stays_to_be_trained_on(salt: int) -> None:
+    groups = [f"{salt}.{number}".encode() for number in range(6)]
+    keys = [group for group in groups for _ in range(2)]
+    labels = [0, 1] * 4 + [1, 1] * 2  # of four groups each has both labels, label 1 as its last
+    mask = watched(keys, labels, 0.5)
+    assert {label for label, watch in zip(labels, mask, strict=True) if not watch} == {0, 1}
+    assert mask.any()
+
+
 def test_where_splits_cut_is_not_where_the_watched_are_cut() -> None:
     # The validation split takes one end of SHA-256(key); the watched must not be its neighbours.
     by_split_hash = sorted(KEYS, key=lambda key: hashlib.sha256(key).digest())

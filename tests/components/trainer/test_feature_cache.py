@@ -511,6 +511,24 @@ def test_rows_of_its_own_space_that_a_call_does_not_use_go_last(cache: Path) -> 
     assert_right(take(cache, range(5, 15), must_not_extract, limit=limit), range(5, 15))
 
 
+def test_who_does_not_evict_keeps_what_has_room_and_removes_nothing(cache: Path) -> None:
+    limit = 10 * ROW
+    take(cache, range(4), space="other", limit=limit)
+    take(cache, range(4), limit=limit)
+    take(cache, range(4, 6), limit=limit, evicts=False)  # fills the last two places
+    found = take(cache, range(6, 8), limit=limit, evicts=False)
+    assert found.computed == 2 and found.notes
+    take(cache, range(4), must_not_extract, space="other", limit=limit)
+    assert_right(take(cache, range(6), must_not_extract, limit=limit), range(6))
+
+
+def test_who_does_not_evict_reads_on_where_it_needs_more_than_the_limit(cache: Path) -> None:
+    take(cache, range(3))
+    found = take(cache, range(5), limit=4 * ROW, evicts=False)
+    assert (found.reused, found.computed) == (3, 2)
+    assert_right(take(cache, range(3), must_not_extract, limit=4 * ROW), range(3))
+
+
 @pytest.mark.parametrize("limit", [0, 5 * ROW - 1])
 def test_more_than_the_limit_is_not_kept_and_told(cache: Path, limit: int) -> None:
     found = take(cache, range(5), limit=limit)

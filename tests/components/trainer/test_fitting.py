@@ -228,6 +228,15 @@ def test_a_watched_loss_that_is_not_finite_ends_the_training() -> None:
         )
 
 
+def test_the_watched_loss_has_no_penalty_on_weights() -> None:
+    vectors, label_index = separable()
+    model = new_model(rate=1e-9, head={**HEAD, "l2": 10.0})
+    course = fit(model, new_stage(epochs=1))
+    assert float(sum(model.losses)) > 1
+    plain = keras.losses.SparseCategoricalCrossentropy()(label_index, model(vectors))
+    assert course.curves["val_loss"][0] == pytest.approx(float(plain), abs=1e-3)
+
+
 def test_tensorboard_shows_all_epochs_after_a_resumed_training_too(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

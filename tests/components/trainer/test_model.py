@@ -157,6 +157,18 @@ def nested_base() -> Any:
     return keras.Model(pixels, outputs)
 
 
+def test_what_a_layer_has_learnt_of_the_data_is_kept_in_mixed_precision() -> None:
+    normalization = keras.layers.Normalization(name="scale")
+    normalization.adapt(255 * pixels(20))
+    inner = keras.Sequential([keras.Input((SIDE, SIDE, 3)), normalization], name="inner")
+    inputs = keras.Input((SIDE, SIDE, 3))
+    base = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inner(inputs)))
+    mixed = model.in_precision(base, "mixed_bfloat16")
+    expected = base.predict(255 * pixels(2), verbose=0)
+    found = mixed.predict(255 * pixels(2), verbose=0).astype(np.float32)
+    np.testing.assert_allclose(found, expected, atol=0.05)
+
+
 def test_mixed_precision_reaches_every_layer_of_nested_models() -> None:
     base = nested_base()
     mixed = model.in_precision(base, "mixed_float16")

@@ -109,6 +109,12 @@ def test_another_code_of_what_makes_features_names_another_place(
     assert extraction.space_of(SETTINGS) != before
 
 
+def test_other_decoders_name_another_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = extraction.space_of(SETTINGS)
+    monkeypatch.setattr(extraction, "examination_digest", lambda: "e" * 64)
+    assert extraction.space_of(SETTINGS) != before
+
+
 def test_a_preset_and_the_list_that_it_stands_for_share_their_copies() -> None:
     listed = [{"flip": "horizontal"}, {"rotation": 0.03}, {"zoom": 0.1}, {"contrast": 0.1}]
     other = changed("train", "augment", listed)

@@ -265,13 +265,13 @@ def test_copies_are_computed_once_and_shared_by_heads(
     from components.trainer import extraction
 
     computed: list[tuple[int, int]] = []
-    genuine = extraction.Extraction._extract
+    genuine = extraction.Extraction.extract
 
     def counted(self: Any, keys: frozenset[bytes], copy: int) -> Any:
         computed.append((copy, len(keys)))
         return genuine(self, keys, copy)
 
-    monkeypatch.setattr(extraction.Extraction, "_extract", counted)
+    monkeypatch.setattr(extraction.Extraction, "extract", counted)
     train(own_cache=tmp_path, train={"augment": "light"})
     assert computed == [(0, IMAGES), (1, IMAGES), (2, IMAGES)]
     computed.clear()

@@ -118,6 +118,15 @@ def test_one_sigmoid_does_not_pass_from_one_pair_of_classes_to_another(tmp_path:
     assert_equal(head.get_weights(), new.get_weights())
 
 
+def test_one_sigmoid_is_turned_round_where_the_two_classes_changed_places(tmp_path: Path) -> None:
+    binary = {**HEAD, "binary": True}
+    before = earlier(tmp_path, ["a", "b"], head=binary)
+    head, _, words = started(tmp_path, ["b", "a"], head=binary)
+    assert words == STARTS
+    vectors = np.random.default_rng(0).random((5, 4)).astype(np.float32)
+    np.testing.assert_allclose(head(vectors), np.array(before(vectors))[:, ::-1], atol=1e-6)
+
+
 def test_without_a_served_model_the_head_starts_anew() -> None:
     head, new, words = started(None, ["a", "b"])
     assert words.startswith("Warm start: there is no model to start from")
