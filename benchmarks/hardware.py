@@ -115,30 +115,11 @@ def measure(config: Any, precision: str, cache: str, passes: int) -> dict[str, f
 
 def read_settings(config: Any, precision: str, cache: str) -> dict[str, Any]:
     """Returns what the Trainer would be given, with an empty cache."""
-    return {
-        "base": json.loads(config.base.model_dump_json()),
-        "image": {
-            "size": config.resolved_image_size,
-            "resize": config.image.resize,
-            "preprocessing": config.resolved_preprocessing,
-        },
-        "head": config.head.model_dump(mode="json"),
-        "train": {
-            **config.train.model_dump(mode="json"),
-            "precision": precision,
-            "epochs": EPOCHS,
-            "patience": 0,
-        },
-        "fine_tune": {
-            **config.fine_tune.model_dump(mode="json"),
-            "layers": FINE_TUNED,
-            "epochs": EPOCHS,
-        },
-        "base_sha256": "",
-        "transform_sha256": "",
-        "code_sha256": "",
-        "cache": cache,
-    }
+    settings = config.training_settings
+    settings["train"] |= {"precision": precision, "epochs": EPOCHS, "patience": 0}
+    settings["fine_tune"] |= {"layers": FINE_TUNED, "epochs": EPOCHS}
+    digests = dict.fromkeys(("base_sha256", "transform_sha256", "code_sha256"), "")
+    return {**settings, **digests, "cache": cache}
 
 
 def newest(config: Any, pattern: str) -> Path:

@@ -1,6 +1,5 @@
 """The pipeline: every stage in data order."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from components.pusher.component import Pusher
 from components.trainer import feature_cache, preset_base, warm_start_strategy
 from pipeline.beam_options import SLOTS, VARIABLE
 from pipeline.config import NO_WEIGHTS, Config
-from pipeline.config.training import seconds
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "image_examples.pbtxt"
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
@@ -85,11 +83,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         limits=GateLimits(config.data.max_refused, config.data.leakage, config.data.drift),
     )
 
-    image_settings = {
-        "size": config.resolved_image_size,
-        "resize": config.image.resize,
-        "preprocessing": config.resolved_preprocessing,
-    }
+    settings = config.training_settings
     transform_sha256 = digests.code_digest(PREPROCESSING_FN.rpartition(".")[0])
     transform = Transform(
         examples=example_gen.outputs["examples"],
@@ -100,18 +94,13 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         ),
         materialize=False,
         disable_statistics=True,
-        custom_config={**image_settings, "code_sha256": transform_sha256},
+        custom_config={**settings["image"], "code_sha256": transform_sha256},
     )
     transform.add_upstream_node(data_gate)
 
     training = {
-        "base": _base_settings(config),
+        **settings,
         "base_sha256": base_digest(config),
-        "image": image_settings,
-        "head": config.head.model_dump(mode="json"),
-        "train": _train_settings(config),
-        "fine_tune": config.fine_tune.model_dump(mode="json"),
-        "cache": str(config.cache),
         "transform_sha256": transform_sha256,
     }
     on_train = {
@@ -244,17 +233,3 @@ def base_digest(config: Config) -> str:
     if weights == NO_WEIGHTS:
         return f"{base.name}:random with seed {config.train.seed}"
     return f"{base.name}:{weights}"
-
-
-def _train_settings(config: Config) -> dict[str, Any]:
-    """Returns the section `train` with its time budget in seconds."""
-    budget = config.train.time_budget
-    return {
-        **config.train.model_dump(mode="json"),
-        "time_budget": seconds(budget) if budget else None,
-    }
-
-
-def _base_settings(config: Config) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(config.base.model_dump_json())
-    return settings

@@ -15,13 +15,12 @@ import yaml
 from pydantic import BaseModel
 
 from components.atomic import write_text
-from components.bases import BASES, NONE, RESCALE_0_1, RESCALE_1_1, nearest_base
+from components.bases import BASES, GRAPH_FILE, NONE, RESCALE_0_1, RESCALE_1_1, nearest_base
 from components.errors import InputError
 from components.features import SPLITS
 from components.trainer import preset_base
 from components.trainer.base_file import SUFFIX, BaseFile, check_fits, inspect_base
 from pipeline.config import Config, load, section_of, slug
-from pipeline.config.checks import GRAPH_FILE
 from pipeline.first_look import Photos, look
 
 VALIDATION = 0.2  # share of the photos that the written configuration leaves for validation

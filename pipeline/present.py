@@ -177,9 +177,14 @@ def _training_rows(training: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     told = f"features of {features['computed']:,} images computed, {features['reused']:,} reused"
     rows = [("training", f"{'; '.join(stages)}; {told}")]
     if training["tuned"]:
-        values = ", ".join(f"{key}={value}" for key, value in training["tuned"].items())
+        values = ", ".join(f"{key}={_short(value)}" for key, value in training["tuned"].items())
         rows.append(("tuned", values))
     return rows + [("note", words) for words in training["notes"]]
+
+
+def _short(value: Any) -> Any:
+    """Returns a number as a person reads it."""
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def explain_text(result: Mapping[str, Any]) -> str:

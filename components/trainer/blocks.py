@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from components.errors import InputError
 
 ALL = "all"
 NEAR = 3  # names that a message proposes
+LISTED = 6  # names that a message lists where none is near
 
 
 def first_trainable(
@@ -108,9 +109,13 @@ def _beginnings(names: Mapping[str, int]) -> Iterator[str]:
         yield from ("_".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
+def _last(known: Sequence[str]) -> str:
+    return ", ".join(list(dict.fromkeys(known))[-LISTED:])
+
+
 def _unknown(layers: str, known: list[str], settings: Mapping[str, Any], key: str) -> InputError:
     near = difflib.get_close_matches(layers, dict.fromkeys(known), n=NEAR)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    meant = f"Did you mean {' or '.join(near)}? " if near else f"The last are {_last(known)}. "
     name = settings.get("name")
     place = f"`graft bases {name}`" if name else "`base.summary()` in Keras"
     return InputError(

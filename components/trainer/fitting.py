@@ -91,6 +91,8 @@ def fit(
     if (saved := keeper.load(stage.name)) and variables.fit(saved.variables, saved.best):
         progress, best = saved.progress, saved.best
         progress.reopen()
+        if not progress.ended:
+            progress.resumed_after = progress.epoch
         variables.assign(saved.variables)
     board = _Board(logs)
     board.replay(progress.curves)

@@ -38,6 +38,7 @@ class Progress:
         best_loss: that loss.
         ended: why the stage is over; empty while it is not.
         steps_of_last: steps of the last epoch where it was cut short; None otherwise.
+        resumed_after: the epoch after which an earlier process was stopped; 0 for none.
         curves: one value an epoch under `loss`, `accuracy`, `val_loss` and `val_accuracy`.
     """
 
@@ -46,6 +47,7 @@ class Progress:
     best_loss: float = float("inf")
     ended: str = ""
     steps_of_last: int | None = None
+    resumed_after: int = field(default=0, compare=False)
     curves: dict[str, list[float]] = field(default_factory=dict)
 
     def record(self, values: Mapping[str, float]) -> bool:

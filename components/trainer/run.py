@@ -139,6 +139,11 @@ def _observe(prepared: Prepared, courses: Mapping[str, Progress], budget: Budget
     """Returns what the user should know of the course of training, in sentences."""
     found: list[str | None] = [observations.small_classes(prepared.counts)]
     for stage, course in courses.items():
+        if course.resumed_after:
+            found.append(
+                f"Stage {stage} went on after epoch {course.resumed_after}, with which a training "
+                "that was stopped had been saved."
+            )
         if course.ended == BUDGET:
             cut = course.steps_of_last
             where = f"in epoch {course.epoch}" + (f", after {cut} of its steps" if cut else "")

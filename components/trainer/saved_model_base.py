@@ -13,9 +13,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from components.bases import GRAPH_FILE
 from components.errors import InputError, first_line
 
-GRAPH_FILE = "saved_model.pb"
 SIGNATURE = "serving_default"
 CALL = "__call__"
 ENDPOINTS = (SIGNATURE, CALL)  # in the order in which they are tried

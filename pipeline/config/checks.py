@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from components.bases import BASES
+from components.bases import BASES, GRAPH_FILE
 from components.errors import InputError
 from components.image_example_gen.sources import (
     LOCAL,
@@ -25,7 +25,6 @@ from pipeline.config.training import IMAGENET, NO_WEIGHTS, Base, Preprocessing
 
 SHARE_TOLERANCE = 1e-6
 FLOAT32 = "float32"
-GRAPH_FILE = "saved_model.pb"  # by which a SavedModel's folder is known
 KINDS = ("name", "path", "preset", "saved_model")
 # What does not tell how pixels are scaled, and what is known of it all the same.
 UNKNOWN_SCALING = {

@@ -17,7 +17,7 @@ from components.image_example_gen.listing import SourceSettings
 from components.trainer.base_file import inspect_base
 from components.trainer.preset_base import describe_preset
 from pipeline.config.fields import LocalPath, Section, number, section, to_path
-from pipeline.config.training import Base, FineTune, Head, Image, Train, Tune
+from pipeline.config.training import Base, FineTune, Head, Image, Train, Tune, seconds
 
 MAX_NAME = 63  # what Kubernetes allows for the name of a job
 REMOTE_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*/?")
@@ -212,6 +212,19 @@ class Config(Section):
     def lock_path(self) -> Path:
         """The file that keeps two runs of one pipeline apart."""
         return self.home / "run.lock"
+
+    @property
+    def training_settings(self) -> dict[str, Any]:
+        """What Trainer and Tuner are told, as JSON holds it; the time budget in seconds."""
+        sections = self.model_dump(mode="json", include={"base", "head", "train", "fine_tune"})
+        budget = self.train.time_budget
+        sections["train"]["time_budget"] = seconds(budget) if budget else None
+        image = {
+            "size": self.resolved_image_size,
+            "resize": self.image.resize,
+            "preprocessing": self.resolved_preprocessing,
+        }
+        return {**sections, "image": image, "cache": str(self.cache)}
 
     @property
     def source_settings(self) -> SourceSettings:

@@ -160,10 +160,10 @@ def test_after_fine_tuning_the_stage_that_is_kept_is_told() -> None:
 
 
 def test_notes_and_tuned_values_have_lines_of_their_own() -> None:
-    told = training(notes=["One.", "Two."], tuned={"head.hidden": [64], "head.dropout": 0.25})
+    told = training(notes=["One.", "Two."], tuned={"head.hidden": [64], "head.dropout": 0.2512345})
     lines = present.run_text(summary(training=told)).splitlines()
     assert [line for line in lines if line.startswith(("tuned", "note"))] == [
-        "tuned           head.hidden=[64], head.dropout=0.25",
+        "tuned           head.hidden=[64], head.dropout=0.251",
         "note            One.",
         "note            Two.",
     ]

@@ -71,6 +71,13 @@ def test_the_nearest_names_are_told_and_where_all_are(base: Any) -> None:
     assert message.endswith("`base.summary()` in Keras lists them.")
 
 
+def test_where_no_name_is_near_the_last_ones_are_told(base: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        first_trainable(base, FILE, "qqq")
+    assert "Did you mean" not in str(caught.value)
+    assert "The last are " in str(caught.value)
+
+
 BLOCKS = {
     "MobileNet": ("conv_dw_13", "conv_dw_13", "conv_pw_13"),
     "VGG16": ("block5", "block5_conv1", "block4_conv1"),

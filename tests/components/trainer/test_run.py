@@ -399,6 +399,9 @@ def test_a_killed_training_goes_on_to_the_weights_of_an_unbroken_one(
     assert saved[0] == (stage, epoch + 1)
     assert_same(resumed.weights, fine.weights)
     assert resumed.record["stages"] == fine.record["stages"]
+    told = f"Stage {stage} went on after epoch {epoch}, with which a training that was stopped"
+    assert any(note.startswith(told) for note in resumed.record["notes"])
+    assert not any("went on" in note for note in fine.record["notes"])
 
 
 def test_several_devices_train_as_one(build: Arguments) -> None:
