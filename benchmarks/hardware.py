@@ -9,9 +9,8 @@ records to pixels; `copying`, pixels from ordinary memory to the device, one bat
 which TensorFlow's own copying may surpass; `features`, all of it as the Trainer does it;
 `train_step`, steps of fine-tuning the last FINE_TUNED layers on one batch that stays in memory;
 `fine_tuning`, the Trainer's epochs of it, the look at the watched images included. The first
-batches, in which graphs are built, do not count. Ratios are by the slower of the
-forward pass, or the step, and decoding.
-`head_step_us` are microseconds of one step of the head on kept features.
+batches, in which graphs are built, do not count. Ratios are by the slower of the forward pass, or
+the step, and decoding. `head_step_us` are microseconds of one step of the head on kept features.
 """
 
 import argparse
@@ -92,8 +91,8 @@ def measure(config: Any, precision: str, cache: str, passes: int) -> dict[str, f
     }
     head = stages.build_head(prepared, settings["head"])
     head_clock, clock = Clock(), Clock()
-    stages.train_head(prepared, head, stages.Context(head_clock, Budget(None)))
-    stages.fine_tune(prepared, head, stages.Context(clock, Budget(None)))
+    stages.train_head(prepared, head, stages.Context(head_clock, Budget()))
+    stages.fine_tune(prepared, head, stages.Context(clock, Budget()))
     images = int((~prepared.watched).sum())
     rates["train_step"] = train_on_one_batch(
         prepared, head, batch[: settings["train"]["batch_size"]]
@@ -124,7 +123,7 @@ def read_settings(config: Any, precision: str, cache: str) -> dict[str, Any]:
 
 def newest(config: Any, pattern: str) -> Path:
     """Returns the newest folder of an artifact of the pipeline's runs."""
-    found = list((config.home / "artifacts").glob(pattern))
+    found = list(config.artifacts.glob(pattern))
     if not found:
         raise SystemExit(f"no finished run in {config.home}: call graft run first")
     return max(found, key=lambda path: path.stat().st_mtime)

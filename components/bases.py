@@ -13,8 +13,9 @@ RESCALE_1_1 = "rescale_-1_1"  # x / 127.5 - 1; Keras calls it mode "tf"
 IMAGENET_MEAN_STD = "imagenet_mean_std"  # (x / 255 - mean) / std, RGB; Keras: mode "torch"
 CAFFE = "caffe"  # BGR less the ImageNet mean of each channel, not scaled; Keras: mode "caffe"
 NONE = "none"  # 0 to 255 as decoded: the base scales by itself
-GRAPH_FILE = "saved_model.pb"  # by which a SavedModel's folder is known
 PREPROCESSINGS = (RESCALE_0_1, RESCALE_1_1, IMAGENET_MEAN_STD, CAFFE, NONE)
+
+GRAPH_FILE = "saved_model.pb"  # by which a SavedModel's folder is known
 
 
 @dataclass(frozen=True)

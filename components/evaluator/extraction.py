@@ -65,8 +65,6 @@ class _Predict(model_util.DoFnWithModels):  # type: ignore[misc]
         self._paths = {model.model_name: model.model_path for model in models}
         self._cache = dict(cache)
         self._models: dict[str, _Model] = {}
-        self._held: list[Mapping[str, Any]] = []
-        self._images = 0
 
     def setup(self) -> None:
         """Takes the models as they are loaded, once a worker."""
@@ -78,7 +76,7 @@ class _Predict(model_util.DoFnWithModels):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         """Begins with nothing held back."""
-        self._held, self._images = [], 0
+        self._held: list[Mapping[str, Any]] = []
 
     def process(self, extracts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yields the extracts with every model's probabilities under `tfma.PREDICTIONS_KEY`.
@@ -87,8 +85,7 @@ class _Predict(model_util.DoFnWithModels):  # type: ignore[misc]
         into the cache opens all of its files.
         """
         self._held.append(extracts)
-        self._images += len(extracts[tfma.INPUT_KEY])
-        if self._images >= HELD:
+        if sum(len(one[tfma.INPUT_KEY]) for one in self._held) >= HELD:
             yield from self._answer()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -106,7 +103,7 @@ class _Predict(model_util.DoFnWithModels):  # type: ignore[misc]
             name: np.split(model.predict(np.concatenate(batches)), ends)
             for name, model in self._models.items()
         }
-        held, self._held, self._images = self._held, [], 0
+        held, self._held = self._held, []
         for number, extracts in enumerate(held):
             named = {
                 name: {features.PROBABILITIES: parts[number]} for name, parts in answers.items()

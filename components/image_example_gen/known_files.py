@@ -15,13 +15,13 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from components.digests import code_digest
 from components.image_example_gen.ahead import map_ahead
+from components.image_example_gen.decoders import decoder_versions
 from components.image_example_gen.examine import Limits, Properties
 from components.image_example_gen.listing import MAX_BYTES, Candidate, Listing
 from components.image_example_gen.outcomes import Examined
@@ -38,11 +38,9 @@ CREATE TABLE IF NOT EXISTS verdicts (
     sha256 BLOB NOT NULL, basis TEXT NOT NULL, verdict TEXT NOT NULL, PRIMARY KEY (sha256, basis)
 );
 """
-# All that judges a content, and the libraries whose version may change the answer.
+# All that judges a content.
 EXAMINING = ("components.image_example_gen.examine", "components.image_example_gen.decoding")
 CODE_DIGITS = 16  # of the digest; enough to tell versions apart
-DECODERS = ("numpy", "pillow", "pillow-heif")
-ABSENT = "absent"
 
 DIGEST = re.compile("[0-9a-f]{64}")
 LOCK_SECONDS = 30.0
@@ -259,8 +257,8 @@ def examination_digest() -> str:
     digest = hashlib.sha256()
     for module in EXAMINING:
         digest.update(code_digest(module).encode())
-    for distribution in DECODERS:
-        digest.update(f"{distribution}=={_version(distribution)}\0".encode())
+    for version in decoder_versions():
+        digest.update(f"{version}\0".encode())
     return digest.hexdigest()
 
 
@@ -373,13 +371,6 @@ def _throw_away(file: Path) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             LOG.warning("%s cannot be removed (%s).", path, error)
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ABSENT
 
 
 def _in_chunks(items: Iterable[T]) -> Iterator[list[T]]:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -109,13 +109,11 @@ def _beginnings(names: Mapping[str, int]) -> Iterator[str]:
         yield from ("_".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _last(known: Sequence[str]) -> str:
-    return ", ".join(list(dict.fromkeys(known))[-LISTED:])
-
-
 def _unknown(layers: str, known: list[str], settings: Mapping[str, Any], key: str) -> InputError:
-    near = difflib.get_close_matches(layers, dict.fromkeys(known), n=NEAR)
-    meant = f"Did you mean {' or '.join(near)}? " if near else f"The last are {_last(known)}. "
+    known = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(layers, known, n=NEAR)
+    last = ", ".join(known[-LISTED:])
+    meant = f"Did you mean {' or '.join(near)}? " if near else f"The last are {last}. "
     name = settings.get("name")
     place = f"`graft bases {name}`" if name else "`base.summary()` in Keras"
     return InputError(

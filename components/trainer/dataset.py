@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from components import features
-from components.transform.graph import TransformGraph
+from components.transform.graph import load_graph
 
 SHUFFLED = 1024  # encoded images, at most, among which the next one of an epoch is drawn
 SHUFFLED_BYTES = 256 << 20  # what these may take
@@ -287,7 +287,7 @@ def _transformer(transform_output: Any, wanted: Sequence[str]) -> Callable[[tf.T
     """
     raw_features = transform_output.raw_feature_spec()
     specification = {key: raw_features[key] for key in wanted}
-    transform_graph = TransformGraph(transform_output)
+    transform_graph = load_graph(transform_output)
 
     # Converting TFT's own code takes seconds, and nothing in it needs it.
     @tf.autograph.experimental.do_not_convert

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from components.augmentations import resolve_augment
 from components.digests import code_digest, parts_digest
-from components.image_example_gen.known_files import examination_digest
+from components.image_example_gen.decoders import decoder_versions
 from components.trainer import (
     augmentation,
     backbones,
@@ -27,7 +27,8 @@ from components.trainer import (
 )
 
 BATCH = 64  # images; features do not depend on it, memory does
-MAKERS = ("components.trainer.extraction",)
+# Re-encoding decides what stands behind a content key.
+MAKERS = ("components.trainer.extraction", "components.image_example_gen.reencode")
 
 
 def new_embedder(
@@ -83,8 +84,7 @@ def space_of(settings: Mapping[str, Any], copy: int = 0) -> str:
         settings["head"]["pooling"],
         settings["train"]["precision"],
         *(code_digest(module) for module in MAKERS),
-        # Re-encoding, and the decoders it calls, decide what stands behind a content key.
-        examination_digest(),
+        *decoder_versions(),  # re-encoding calls them
     ]
     if copy:
         changes = resolve_augment(settings["train"]["augment"])

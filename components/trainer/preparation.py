@@ -141,9 +141,9 @@ def _places(needed: np.ndarray) -> np.ndarray:
 
 def choose_strategy() -> tf.distribute.Strategy:
     """Returns a strategy over all GPUs where there are several, else the one device's."""
-    gpus = [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
+    gpus = tf.config.list_logical_devices("GPU")
     if len(gpus) > 1:
-        return tf.distribute.MirroredStrategy(gpus)
+        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
     return tf.distribute.get_strategy()
 
 

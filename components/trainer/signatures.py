@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from components import features
-from components.transform.graph import TransformGraph
+from components.transform.graph import load_graph
 
 TOP_K = 5  # classes in `labels` and `scores`; fewer where the model has fewer
 
@@ -35,7 +35,7 @@ class ServingModule(tf.Module):
         super().__init__()
         self.head = head
         self.embedder = embedder
-        self.transform = TransformGraph(transform_output)
+        self.transform = load_graph(transform_output)
         self.labels = tf.constant(list(labels))
         specification = transform_output.raw_feature_spec()
         self._image_specification = {features.IMAGE: specification[features.IMAGE]}

@@ -4,11 +4,18 @@ TFT's own Keras layer gives the same values, but each SavedModel that holds it t
 code once more, which is half of the seconds of an export.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
+
+
+@functools.lru_cache(maxsize=1)
+def load_graph(transform_output: Any) -> "TransformGraph":
+    """Returns the graph of a `tft.TFTransformOutput`, loaded once for all who read with it."""
+    return TransformGraph(transform_output)
 
 
 class TransformGraph(tf.Module):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.image_example_gen import known_files
+from components.image_example_gen import decoders, known_files
 from components.image_example_gen.examine import Limits
 from components.image_example_gen.known_files import (
     KnownFiles,
@@ -150,9 +150,9 @@ def test_a_verdict_holds_for_its_limits_and_its_code_only(known, photo, listed, 
 
 def test_a_library_that_comes_or_goes_makes_verdicts_void(monkeypatch):
     versions = {"numpy": "1", "pillow": "12", "pillow-heif": "1"}
-    monkeypatch.setattr(known_files, "_version", versions.__getitem__)
+    monkeypatch.setattr(decoders, "_version", versions.__getitem__)
     with_library = known_files.examination_digest()
-    versions["pillow-heif"] = known_files.ABSENT
+    versions["pillow-heif"] = decoders.ABSENT
     assert known_files.examination_digest() != with_library
 
 

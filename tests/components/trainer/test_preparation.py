@@ -111,7 +111,7 @@ def test_another_code_of_what_makes_features_names_another_place(
 
 def test_other_decoders_name_another_place(monkeypatch: pytest.MonkeyPatch) -> None:
     before = extraction.space_of(SETTINGS)
-    monkeypatch.setattr(extraction, "examination_digest", lambda: "e" * 64)
+    monkeypatch.setattr(extraction, "decoder_versions", lambda: ("pillow==0",))
     assert extraction.space_of(SETTINGS) != before
 
 
