@@ -51,7 +51,7 @@ def error_of(source) -> str:
             "which is a RAR archive. Pack it as .zip or .tar.gz, or name an unpacked folder.",
         ),
         (
-            gzip.compress(b"path,label\n"),
+            gzip.compress(b"path,label\n", mtime=0),
             "which is a gzip file of neither tar nor TFRecord. Unpack it and name what was in it.",
         ),
         (b"\x1f\x8b" + bytes(30), "which is a damaged gzip file. Fetch it again."),
