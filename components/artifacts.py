@@ -22,7 +22,7 @@ class Quarantine(Artifact):
 class Verdict(Artifact):
     """What a gate checked: the figure, the limit, the answer and the words of every check.
 
-    File: `verdict.json` (`components.data_validation.gate.Verdict`).
+    File: `verdict.json` (`components.verdict.Verdict`).
     Custom property (int): `passed`, 1 or 0.
     """
 

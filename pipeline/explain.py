@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from components.data_validation.gate import VERDICT
 from components.evaluator.results import ROUNDING
 from components.features import SPLITS
+from components.verdict import VERDICT
 from pipeline.history import History, Stage
 
 # What a parameter's dotted name means to a person; the rest are names of the configuration.

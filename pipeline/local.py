@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from components.atomic import write_text
-from components.data_validation.gate import VERDICT, VERDICT_FILE, Verdict
 from components.errors import GraftError, InputError, RefusedError
 from components.evaluator.results import class_changes
 from components.image_example_gen.quarantine import COUNTS_FILE, QUARANTINE_FILE, Counts
 from components.pusher import served
 from components.trainer import record
+from components.verdict import VERDICT, VERDICT_FILE, Verdict
 from pipeline.config import Config
 from pipeline.history import FAILED, INTERRUPTED, REFUSED, History, Stage
 from pipeline.lock import run_lock

@@ -7,8 +7,9 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.artifacts import Quarantine, Verdict
 from components.data_validation import executor
-from components.data_validation.gate import VERDICT, GateLimits
+from components.data_validation.gate import GateLimits
 from components.digests import code_digest
+from components.verdict import VERDICT
 
 
 class DataGateSpec(ComponentSpec):

@@ -22,13 +22,12 @@ from components.data_validation.findings import (
 )
 from components.data_validation.gate import (
     GATED_SPLITS,
-    VERDICT,
-    VERDICT_FILE,
     GateLimits,
     judge,
 )
 from components.data_validation.lineage import BASELINE_STATISTICS, DRIFT, STATISTICS
 from components.image_example_gen.quarantine import COUNTS_FILE, Counts
+from components.verdict import VERDICT, VERDICT_FILE
 
 QUARANTINE = "quarantine"
 ANOMALIES = "anomalies"

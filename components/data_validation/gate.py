@@ -4,18 +4,15 @@ Every check says its figure, its limit and, in words, what to do, because the wo
 terminal, the history and the report show of it.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from components.data_validation.comparison import Comparison
 from components.errors import InputError
 from components.features import TRAIN, VALIDATION
 from components.image_example_gen.quarantine import LABEL_CONFLICT, LEAK, REASONS, Counts
-
-VERDICT = "verdict"  # output of the stage
-VERDICT_FILE = "verdict.json"
+from components.verdict import Check, Verdict
 
 # The test split is reported on, never gated on.
 GATED_SPLITS = (TRAIN, VALIDATION)
@@ -66,53 +63,6 @@ class GateLimits:
                 )
 
 
-@dataclass(frozen=True)
-class Check:
-    """One question the gate asks.
-
-    Attributes:
-        name: `refused_share`, `classes`, `images_per_class`, `groups`, `leaks`, `warnings`,
-            `schema`, `drift` or `skew`.
-        figure: what was found.
-        limit: what it is held to; None where it is told and held to nothing.
-        passed: the answer.
-        words: figure and limit in a sentence, and when it failed, the mend.
-    """
-
-    name: str
-    figure: float
-    limit: float | None
-    passed: bool
-    words: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """All checks of the data gate, in the order in which a person should read them."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def refusal(self) -> str:
-        """The words of the checks that failed; empty if none did."""
-        return " ".join(check.words for check in self.checks if not check.passed)
-
-    def to_json(self) -> str:
-        """Returns `{"passed", "checks"}` as an indented JSON object."""
-        content = {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "Verdict":
-        """Returns the verdict that `to_json` wrote."""
-        return cls(tuple(Check(**check) for check in json.loads(text)["checks"]))
-
-
 def judge(
     counts: Counts,
     limits: GateLimits,
@@ -130,7 +80,9 @@ def judge(
         skew: validation against train.
 
     Returns:
-        A verdict without a check of what is None, which was not looked at.
+        A verdict without a check of what is None, which was not looked at. The checks are named
+        `refused_share`, `classes`, `images_per_class`, `groups`, `leaks`, `warnings`, `schema`,
+        `drift` and `skew`.
     """
     checks = [
         _check_refused(counts, limits.max_refused),

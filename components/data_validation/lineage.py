@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.data_validation.gate import VERDICT
+from components.verdict import VERDICT
 
 # Channels and a parameter of the data gate, as runs leave them in ML Metadata.
 STATISTICS = "statistics"

@@ -4,9 +4,10 @@ import json
 import pytest
 
 from components.data_validation.comparison import Comparison
-from components.data_validation.gate import Check, GateLimits, Verdict, images_needed, judge
+from components.data_validation.gate import GateLimits, images_needed, judge
 from components.errors import InputError
 from components.image_example_gen.quarantine import Counts
+from components.verdict import Check, Verdict
 
 GOOD = Counts(
     found=100,
