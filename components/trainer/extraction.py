@@ -20,6 +20,7 @@ from components.trainer import (
     augmentation,
     backbones,
     dataset,
+    devices,
     feature_cache,
     feature_noise,
     feature_segments,
@@ -171,7 +172,7 @@ class Extraction:
         # A GPU holds no text, such as the keys.
         options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
         before: tuple[Any, Any] | None = None
-        for batch in self._strategy.experimental_distribute_dataset(batches, options):
+        for batch in devices.distribute(batches, self._strategy, options):
             # Fetched one batch late, so that a GPU computes while the next batch is copied to it.
             now = self._strategy.run(embed, args=batch)
             if before:

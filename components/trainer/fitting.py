@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.errors import GraftError
+from components.trainer import devices
 from components.trainer.dataset import Batches
 from components.trainer.progress import BUDGET, Budget, Keeper, Progress
 
@@ -156,7 +157,7 @@ class Loop:
 
     def distribute(self, dataset: tf.data.Dataset) -> Any:
         """Returns what gives each device its part of the batches, one after the other."""
-        return iter(self._strategy.experimental_distribute_dataset(dataset))
+        return iter(devices.distribute(dataset, self._strategy))
 
     def train(self, stage: Stage, batches: Any, epoch: int, budget: Budget) -> dict[str, float]:
         """Trains one epoch, or as much of it as there is time for."""

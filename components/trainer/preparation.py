@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components import features
-from components.trainer import dataset, early_stopping, extraction
+from components.trainer import dataset, devices, early_stopping, extraction
 from components.trainer.class_weights import class_weights
 from components.trainer.extraction import Extraction, new_embedder
 from components.trainer.labels import check_binary
@@ -80,7 +80,7 @@ def prepare(fn_args: Any, settings: Mapping[str, Any], all_features: bool = Fals
     files = _expand(fn_args.train_files)
     index = dataset.read_index(files, labels)
     watched = watched_images(index, settings["train"]["watch"])
-    strategy = choose_strategy()
+    strategy = devices.choose_strategy()
     with strategy.scope():
         base, embedder = new_embedder(settings)
     source = Extraction(files, transform_output, settings, embedder, strategy)
@@ -137,14 +137,6 @@ class _Placed:
 def _places(needed: np.ndarray) -> np.ndarray:
     """Returns for each image its row among those that are needed, -1 for the others."""
     return np.where(needed, np.cumsum(needed) - 1, -1)
-
-
-def choose_strategy() -> tf.distribute.Strategy:
-    """Returns a strategy over all GPUs where there are several, else the one device's."""
-    gpus = tf.config.list_logical_devices("GPU")
-    if len(gpus) > 1:
-        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
-    return tf.distribute.get_strategy()
 
 
 def read_pixels(prepared: Prepared, keys: set[bytes]) -> np.ndarray:

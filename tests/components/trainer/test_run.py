@@ -437,10 +437,10 @@ from types import SimpleNamespace
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from components.trainer import preparation, run
+from components.trainer import devices, run
 given = json.loads(sys.argv[1])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-preparation.choose_strategy = lambda: strategy
+devices.choose_strategy = lambda: strategy
 run.run_fn(SimpleNamespace(**given))
 """
 
