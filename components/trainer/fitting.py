@@ -18,6 +18,7 @@ import tensorflow as tf
 from components.errors import GraftError
 from components.trainer import devices
 from components.trainer.dataset import Batches
+from components.trainer.fused_adam import FusedAdam
 from components.trainer.progress import BUDGET, Budget, Keeper, Progress
 
 STEPS_AT_ONCE = 512  # at most; a time budget is looked at between two calls
@@ -279,7 +280,7 @@ def compile_model(
         loss: of (label_index, probabilities).
         scaled: whether the loss is scaled so that small gradients survive in float16.
     """
-    optimizer = keras.optimizers.Adam(rate)
+    optimizer = FusedAdam(rate)
     if scaled:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
