@@ -1,6 +1,7 @@
 """TFX's Evaluator component with our executor."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tfx.components.evaluator import component
@@ -8,6 +9,7 @@ from tfx.dsl.components.base import executor_spec
 
 from components.digests import code_digest, parts_digest
 from components.evaluator import executor
+from components.evaluator.slices import DEFAULT, Slice, to_json
 
 
 class Evaluator(component.Evaluator):
@@ -16,16 +18,20 @@ class Evaluator(component.Evaluator):
     Args:
         cache: folder in which the pipeline's features are kept.
         cache_limit: bytes that they may take.
+        slices: beside those by label and by format.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, cache: str, cache_limit: int, **arguments: Any):
+    def __init__(
+        self, cache: str, cache_limit: int, slices: Sequence[Slice] = DEFAULT, **arguments: Any
+    ):
         super().__init__(**arguments)
         # TFX's specification is closed, but what is added to a component's parameters counts.
         self.spec.exec_properties[executor.FEATURES] = json.dumps(
             {"folder": cache, "limit": cache_limit}
         )
+        self.spec.exec_properties[executor.SLICES] = json.dumps(to_json(slices))
         # The executor names its extractors by text, which the digest of its imports does not see.
         modules = (executor.__name__, executor.EXTRACTORS.rpartition(".")[0])
         self.spec.exec_properties["code_sha256"] = parts_digest(

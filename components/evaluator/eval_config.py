@@ -1,12 +1,16 @@
-"""What TFMA measures and which limits the model gate asks for."""
+"""What TFMA measures of a model, and which limits the model gate asks for."""
 
+import json
 from dataclasses import dataclass
 
 # The top-level name tfma.EvalConfig is missing in TFMA 0.52, the module below is in both stacks.
 from tensorflow_model_analysis.proto import config_pb2
 
 from components import features
-from components.evaluator.results import ACCURACY, ROUNDING
+from components.evaluator.results import ACCURACY, AUC, LOG_LOSS, ROUNDING, TOP_K, top_k
+
+SLICE = "slice"  # feature: names of all slices that a photo is in
+AUC_THRESHOLDS = 200
 
 
 @dataclass(frozen=True)
@@ -24,29 +28,45 @@ class Limits:
 
 
 def build_eval_config(limits: Limits | None = None) -> config_pb2.EvalConfig:
-    """Builds the evaluation: accuracy and counts, overall and by label.
-
-    Only what a baseline of fewer classes can be asked too: for a label that it does not know it has
-    the row -1, which counts as wrong here and would end TFMA's cross-entropy with an error.
+    """Builds the part of an evaluation that is known before there is a model: accuracy, its limits.
 
     Args:
         limits: of the model gate. Default: none, so that the model is measured and not judged.
     """
-    accuracy = config_pb2.MetricConfig(
-        class_name="SparseCategoricalAccuracy",
-        config=f'{{"name": "{ACCURACY}"}}',
-        # A plain `threshold` would hold every label's slice to the overall limits.
-        per_slice_thresholds=[_overall_threshold(limits)] if limits else [],
-    )
-    count = config_pb2.MetricConfig(class_name="ExampleCount")
+    accuracy = _metric("SparseCategoricalAccuracy", name=ACCURACY)
+    if limits:
+        # A plain `threshold` would hold every slice to the overall limits.
+        accuracy.per_slice_thresholds.append(_overall_threshold(limits))
     return config_pb2.EvalConfig(
-        model_specs=[_model_spec()],
-        slicing_specs=[
-            config_pb2.SlicingSpec(),
-            config_pb2.SlicingSpec(feature_keys=[features.LABEL]),
+        model_specs=[
+            config_pb2.ModelSpec(
+                signature_name=features.SERVE_EXAMPLES, prediction_key=features.PROBABILITIES
+            )
         ],
-        metrics_specs=[config_pb2.MetricsSpec(metrics=[accuracy, count])],
+        slicing_specs=[config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=[SLICE])],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=[accuracy, _metric("ExampleCount")])],
     )
+
+
+def add_metrics(config: config_pb2.EvalConfig, classes: int) -> None:
+    """Adds what depends on the classes: log loss, top-k, confusion matrix, AUC of each class.
+
+    Args:
+        config: what `build_eval_config` gave.
+        classes: how many either model knows, at least 2.
+    """
+    [measured] = config.metrics_specs
+    measured.metrics.extend(
+        [
+            _metric("SparseCategoricalCrossentropy", name=LOG_LOSS),
+            _metric("MultiClassConfusionMatrixPlot"),
+        ]
+    )
+    if k := top_k(classes):
+        measured.metrics.append(_metric("SparseTopKCategoricalAccuracy", name=TOP_K.format(k), k=k))
+    one_against_the_rest = config.metrics_specs.add()
+    one_against_the_rest.binarize.class_ids.values.extend(range(classes))
+    one_against_the_rest.metrics.append(_metric("AUC", name=AUC, num_thresholds=AUC_THRESHOLDS))
 
 
 def _overall_threshold(limits: Limits) -> config_pb2.PerSliceMetricThreshold:
@@ -64,10 +84,5 @@ def _overall_threshold(limits: Limits) -> config_pb2.PerSliceMetricThreshold:
     )
 
 
-def _model_spec() -> config_pb2.ModelSpec:
-    return config_pb2.ModelSpec(
-        signature_name=features.SERVE_EXAMPLES,
-        prediction_key=features.PROBABILITIES,
-        preprocessing_function_names=[features.INDEX_LABELS],
-        label_key=features.LABEL_INDEX,
-    )
+def _metric(kind: str, /, **config: object) -> config_pb2.MetricConfig:
+    return config_pb2.MetricConfig(class_name=kind, config=json.dumps(config) if config else "")

@@ -1,4 +1,7 @@
-"""Predictions for TFMA from kept features: the base is passed only by images that are new to it.
+"""What TFMA measures: predictions, labels and slices, from kept features where the base allows it.
+
+Both models answer in the classes that either knows, so that they can be measured on the same
+photos though their classes differ. What they say of each photo is written beside TFMA's figures.
 
 With a frozen base nearly all of an evaluation is the pass of the base. The features of validation
 images are therefore kept beside those of training images, computed by the model's own signature
@@ -16,22 +19,33 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from apache_beam.transforms.window import GlobalWindows
+from tensorflow_model_analysis.api import types
 from tensorflow_model_analysis.extractors import predictions_extractor
 from tensorflow_model_analysis.utils import model_util
 
 from components import features
-from components.evaluator.feature_facts import CACHE, FeatureFacts, read_facts
+from components.evaluator import photos, slices
+from components.evaluator.eval_config import SLICE
+from components.evaluator.feature_facts import FACTS, FeatureFacts, read_facts
+from components.evaluator.photos import CANDIDATE, Labels
+from components.evaluator.slices import PROPERTIES
 from components.trainer import feature_cache, feature_noise
 
 BATCH = 64  # images a call of the base
 HELD = 512  # images of which the features are looked up together
+TEXTS = {
+    "sha256": features.SHA256,
+    "path": features.PATH,
+    "label": features.LABEL,
+    "format": features.FORMAT,
+}
 VERIFIED = 8  # reused rows that are computed again and compared, once a model and worker
 
 
 def custom_extractors(
     eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any
 ) -> list[Any]:
-    """Returns TFMA's own extractors, that of predictions replaced; TFX's Evaluator calls this.
+    """Returns ours, then TFMA's own that follow predictions; TFX's Evaluator calls this.
 
     Args:
         eval_shared_model: one or several models, as TFMA has them.
@@ -43,75 +57,122 @@ def custom_extractors(
         eval_config=eval_config,
         tensor_adapter_config=tensor_adapter_config,
     )
-    models = model_util.verify_and_update_eval_shared_models(eval_shared_model)
-    stage = predictions_extractor.PREDICTIONS_EXTRACTOR_STAGE_NAME
+    models = model_util.verify_and_update_eval_shared_models(eval_shared_model) or ()
     ours = tfma.extractors.Extractor(
-        stage_name=stage, ptransform=beam.ParDo(_Predict(models or (), dict(CACHE)))
+        # TFMA looks for this name.
+        stage_name=predictions_extractor.PREDICTIONS_EXTRACTOR_STAGE_NAME,
+        ptransform=beam.ParDo(_Answer(models, dict(FACTS))),
     )
-    return [ours if one.stage_name == stage else one for one in extractors]
+    # The first gives the serialized examples; ours gives labels and what slices are by.
+    names = [one.stage_name for one in extractors]
+    return [extractors[0], ours, *extractors[names.index(ours.stage_name) + 1 :]]
 
 
-class _Predict(model_util.DoFnWithModels):  # type: ignore[misc]
-    """Adds probabilities to batches of extracts.
+class _Answer(model_util.DoFnWithModels):  # type: ignore[misc]
+    """Makes extracts of batches of serialized examples, and writes the photos' rows.
 
     Args:
         models: TFMA's shared models, which are loaded once for all of its extractors.
-        cache: `folder` of all features and `limit` in bytes; empty for no cache.
+        facts: see `feature_facts.FACTS`.
     """
 
-    def __init__(self, models: Iterable[Any], cache: Mapping[str, Any]):
+    def __init__(self, models: Iterable[Any], facts: Mapping[str, Any]):
         models = list(models)
         super().__init__({model.model_name: model.model_loader for model in models})
         self._paths = {model.model_name: model.model_path for model in models}
-        self._cache = dict(cache)
+        self._facts = dict(facts)
+        self._labels = Labels.from_json(facts["labels"])
+        self._slices = slices.from_json(facts["slices"])
         self._models: dict[str, _Model] = {}
 
     def setup(self) -> None:
         """Takes the models as they are loaded, once a worker."""
         super().setup()
         self._models = {
-            name: _Model(loaded, self._paths[name], self._cache)
+            name: _Model(loaded, self._paths[name], self._facts["cache"])
             for name, loaded in self._loaded_models.items()
         }
 
     def start_bundle(self) -> None:
         """Begins with nothing held back."""
-        self._held: list[Mapping[str, Any]] = []
+        self._held: list[np.ndarray] = []
 
     def process(self, extracts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yields the extracts with every model's probabilities under `tfma.PREDICTIONS_KEY`.
+        """Yields slices, labels and every model's probabilities, in the columns of all classes.
 
         They are held back until there are many: TFMA's batches are of a few images, and each look
         into the cache opens all of its files.
         """
-        self._held.append(extracts)
-        if sum(len(one[tfma.INPUT_KEY]) for one in self._held) >= HELD:
-            yield from self._answer()
+        self._held.append(np.asarray(extracts[tfma.INPUT_KEY]))
+        if sum(map(len, self._held)) >= HELD:
+            yield self._answer()
 
     def finish_bundle(self) -> Iterator[Any]:
         """Yields what was held back."""
-        for extracts in self._answer():
-            yield GlobalWindows.windowed_value(extracts)
+        if self._held:
+            yield GlobalWindows.windowed_value(self._answer())
         super().finish_bundle()
 
-    def _answer(self) -> Iterator[dict[str, Any]]:
-        if not self._held:
-            return
-        batches = [np.asarray(extracts[tfma.INPUT_KEY]) for extracts in self._held]
-        ends = np.cumsum([len(batch) for batch in batches])[:-1]
+    def _answer(self) -> dict[str, Any]:
+        serialized, self._held = np.concatenate(self._held), []
         answers = {
-            name: np.split(model.predict(np.concatenate(batches)), ends)
+            # TFMA leaves the name out where there is one model.
+            name or CANDIDATE: self._spread(name or CANDIDATE, model.predict(serialized))
             for name, model in self._models.items()
         }
-        held, self._held = self._held, []
-        for number, extracts in enumerate(held):
-            named = {
-                name: {features.PROBABILITIES: parts[number]} for name, parts in answers.items()
-            }
-            [*names] = named
-            # TFMA leaves the name out where there is one model.
-            predictions = named if len(names) > 1 else named[names[0]]
-            yield {**extracts, tfma.PREDICTIONS_KEY: predictions}
+        rows = self._rows(serialized, answers)
+        photos.write_rows(self._facts["evaluation"], rows)
+        places = {label: place for place, label in enumerate(self._labels.union)}
+        index = np.array([places.get(row["label"], len(places)) for row in rows], np.int64)
+        # One column more, always 0: for a label that no model knows, on which TFMA's cross-entropy
+        # would end with an error.
+        named = {
+            name: {features.PROBABILITIES: np.pad(answer, ((0, 0), (0, 1)))}
+            for name, answer in answers.items()
+        }
+        several = len(named) > 1
+        return {
+            tfma.FEATURES_KEY: {SLICE: _ragged(row["slices"] for row in rows)},
+            tfma.LABELS_KEY: dict.fromkeys(named, index) if several else index,
+            tfma.PREDICTIONS_KEY: named if several else named[CANDIDATE],
+        }
+
+    def _spread(self, model: str, probabilities: np.ndarray) -> np.ndarray:
+        """Returns a model's probabilities in the columns of all classes, 0 in the others'."""
+        spread = np.zeros((len(probabilities), len(self._labels.union)), np.float32)
+        spread[:, self._labels.columns(model)] = probabilities
+        return spread
+
+    def _rows(
+        self, serialized: np.ndarray, answers: Mapping[str, np.ndarray]
+    ) -> list[dict[str, Any]]:
+        parsed = {name: column.numpy() for name, column in _parse(serialized).items()}
+        rows = []
+        for place in range(len(serialized)):
+            texts = {name: parsed[key][place].decode() for name, key in TEXTS.items()}
+            numbers = {name: float(parsed[key][place]) for name, key in PROPERTIES.items()}
+            size = {slices.SIZE: min(numbers["width"], numbers["height"])}
+            names = slices.slices_of(
+                texts["label"], texts["format"], texts["path"], {**numbers, **size}, self._slices
+            )
+            said = {name: answer[place] for name, answer in answers.items()}
+            rows.append({**texts, **numbers, "slices": names, **said})
+        return rows
+
+
+def _parse(serialized: np.ndarray) -> Any:
+    specification = {key: tf.io.FixedLenFeature([], tf.string, b"") for key in TEXTS.values()}
+    for key in PROPERTIES.values():
+        kind = tf.int64 if key in (features.WIDTH, features.HEIGHT) else tf.float32
+        specification[key] = tf.io.FixedLenFeature([], kind, 0)
+    return tf.io.parse_example(serialized, specification)
+
+
+def _ragged(rows: Iterable[list[str]]) -> Any:
+    """Returns rows of texts so that TFMA puts a photo into the slice of each of its texts."""
+    return types.VarLenTensorValue.from_dense_rows(
+        np.array([text.encode() for text in row], object) for row in rows
+    )
 
 
 class _Model:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 FACTS_FILE = "assets.extra/features.json"
-# The folder of the cache and its limit in bytes, while an evaluation is put together. It stands
+# What the extractors must know while an evaluation is put together: `cache` (`folder` of all
+# features and `limit` in bytes), `evaluation` (its URI), `labels` and `slices` as JSON. It stands
 # here because TFX loads the module of the extractors anew.
-CACHE: dict[str, Any] = {}
+FACTS: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)

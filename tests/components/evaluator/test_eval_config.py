@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("tensorflow_model_analysis")
 
-from components.evaluator.eval_config import Limits, build_eval_config
+from components.evaluator.eval_config import Limits, add_metrics, build_eval_config
 
 
 def threshold(min_accuracy: float = 0.7, max_accuracy_drop: float = 0.05):
@@ -57,7 +57,7 @@ def test_the_limits_hold_for_all_images_together_and_for_no_label_alone() -> Non
     (specification,) = accuracy.per_slice_thresholds[0].slicing_specs
     limited = tfma.slicer.slicer_lib.SingleSliceSpec(spec=specification)
     assert limited.is_slice_applicable(())
-    assert not limited.is_slice_applicable((("label", "daisy"),))
+    assert not limited.is_slice_applicable((("slice", "label=daisy"),))
 
 
 def test_without_limits_nothing_is_judged() -> None:
@@ -73,15 +73,27 @@ def test_metrics_are_named_for_people_and_counted() -> None:
     ]
 
 
-def test_all_images_and_each_label_are_measured() -> None:
+def test_all_images_and_each_slice_are_measured() -> None:
     slices = build_eval_config(Limits(0.5, 0.0)).slicing_specs
-    assert [list(one.feature_keys) for one in slices] == [[], ["label"]]
+    assert [list(one.feature_keys) for one in slices] == [[], ["slice"]]
 
 
 def test_the_model_is_asked_by_the_signatures_that_it_has() -> None:
     (model,) = build_eval_config(Limits(0.5, 0.0)).model_specs
     assert model.signature_name == "serving_examples"
     assert model.prediction_key == "probabilities"
-    assert model.preprocessing_function_names == ["index_labels"]
-    assert model.label_key == "label_index"
     assert not model.model_type
+
+
+@pytest.mark.parametrize(("classes", "k"), [(2, None), (3, 2), (4, 3), (100, 3)])
+def test_what_is_measured_follows_the_classes(classes: int, k: int | None) -> None:
+    config = build_eval_config(Limits(0.5, 0.0))
+    add_metrics(config, classes)
+    whole, one_against_the_rest = config.metrics_specs
+    # The limits stay where the configuration's history looks for them.
+    assert whole.metrics[0].per_slice_thresholds
+    names = [metric.class_name for metric in whole.metrics[2:4]]
+    assert names == ["SparseCategoricalCrossentropy", "MultiClassConfusionMatrixPlot"]
+    top = [metric.config for metric in whole.metrics[4:]]
+    assert top == ([f'{{"name": "top_{k}_accuracy", "k": {k}}}'] if k else [])
+    assert list(one_against_the_rest.binarize.class_ids.values) == list(range(classes))

@@ -1,6 +1,7 @@
 """Predictions for TFMA from kept features, of a tiny model that was exported as in a run."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ keras = pytest.importorskip("keras")
 tfma = pytest.importorskip("tensorflow_model_analysis")
 
 from components import features  # noqa: E402
-from components.evaluator import extraction  # noqa: E402
+from components.evaluator import extraction, photos, slices  # noqa: E402
 from components.evaluator.feature_facts import FeatureFacts, write_facts  # noqa: E402
+from components.evaluator.photos import BASELINE, CANDIDATE, Labels  # noqa: E402
 from components.trainer import backbones, signatures  # noqa: E402
 from components.trainer.head import new_head  # noqa: E402
 
@@ -49,12 +51,30 @@ def serialized(examples_file: Path) -> np.ndarray:
 
 def predict(cache: Path | None, serialized: np.ndarray, **models: Path) -> Any:
     """Returns the predictions that a batch of extracts gets, and the images that were passed."""
-    given = {"folder": str(cache), "limit": 10**9} if cache else {}
+    answers, passed = answer(cache, serialized, **models)
+    predictions = [one[tfma.PREDICTIONS_KEY] for one in answers]
+    if len(models) > 1:
+        return {name: joined([one[name] for one in predictions]) for name in models}, passed
+    return joined(predictions), passed
+
+
+def answer(
+    cache: Path | None, serialized: np.ndarray, labels: Labels | None = None, **models: Path
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """Returns the extracts that become of batches, and the images that were passed."""
+    names = [CANDIDATE, BASELINE][: len(models)]
+    facts = {
+        "cache": {"folder": str(cache), "limit": 10**9} if cache else {},
+        "evaluation": tempfile.mkdtemp(),
+        "labels": (labels or Labels({name: ["blue", "red"] for name in names})).to_json(),
+        "slices": slices.to_json(slices.DEFAULT),
+    }
     shared = [
         tfma.default_eval_shared_model(str(path), model_name=name, tags=[tf.saved_model.SERVING])
         for name, path in models.items()
     ]
-    step = extraction._Predict(shared, given)
+    photos.write_labels(facts["evaluation"], Labels.from_json(facts["labels"]))
+    step = extraction._Answer(shared, facts)
     step.setup()
     passed = []
     for one in step._models.values():
@@ -67,18 +87,17 @@ def predict(cache: Path | None, serialized: np.ndarray, **models: Path) -> Any:
         one._signatures = {**one._signatures, features.EMBED: counted}
     step.start_bundle()
     # TFMA's batches are small; what is given in one order must come back in it.
-    parts = [{tfma.INPUT_KEY: part, "other": part[0]} for part in np.array_split(serialized, 3)]
+    parts = [{tfma.INPUT_KEY: part} for part in np.array_split(serialized, 3)]
     answers = [one for part in parts for one in step.process(part)]
     answers += [one.value for one in step.finish_bundle()]
-    assert [one["other"] for one in answers] == [part["other"] for part in parts]
-    predictions = [one[tfma.PREDICTIONS_KEY] for one in answers]
-    if len(models) > 1:
-        return {name: joined([one[name] for one in predictions]) for name in models}, passed
-    return joined(predictions), passed
+    return [{**one, "evaluation": facts["evaluation"]} for one in answers], passed
 
 
 def joined(parts: Sequence[Any]) -> dict[str, np.ndarray]:
-    return {features.PROBABILITIES: np.concatenate([one[features.PROBABILITIES] for one in parts])}
+    """Joins batches, less the column of labels that no model knows."""
+    whole = np.concatenate([one[features.PROBABILITIES] for one in parts])
+    assert not whole[:, -1].any()
+    return {features.PROBABILITIES: whole[:, :-1]}
 
 
 def served(folder: Path, serialized: np.ndarray) -> np.ndarray:
@@ -89,7 +108,7 @@ def served(folder: Path, serialized: np.ndarray) -> np.ndarray:
 def test_predictions_are_those_of_the_served_model(
     exported: Path, serialized: np.ndarray, tmp_path: Path
 ) -> None:
-    predictions, passed = predict(tmp_path, serialized, one=exported / "one")
+    predictions, passed = predict(tmp_path, serialized, candidate=exported / "one")
     np.testing.assert_allclose(
         predictions[features.PROBABILITIES], served(exported / "one", serialized), atol=1e-6
     )
@@ -100,8 +119,8 @@ def test_another_head_passes_only_a_sample_through_the_base(
     exported: Path, serialized: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extraction, "VERIFIED", 2)
-    predict(tmp_path, serialized, one=exported / "one")
-    predictions, passed = predict(tmp_path, serialized, other=exported / "other")
+    predict(tmp_path, serialized, candidate=exported / "one")
+    predictions, passed = predict(tmp_path, serialized, candidate=exported / "other")
     np.testing.assert_allclose(
         predictions[features.PROBABILITIES], served(exported / "other", serialized), atol=1e-6
     )
@@ -132,7 +151,7 @@ def test_features_of_another_base_under_the_same_name_are_noticed(
         yield np.ones((len(rows), 5), np.float32), rows
 
     extraction.feature_cache.collect(tmp_path, SPACE, np.array(keys).astype("S64"), 5, wrong)
-    predictions, _ = predict(tmp_path, serialized, one=exported / "one")
+    predictions, _ = predict(tmp_path, serialized, candidate=exported / "one")
     np.testing.assert_allclose(
         predictions[features.PROBABILITIES], served(exported / "one", serialized), atol=1e-6
     )
@@ -152,7 +171,7 @@ def test_without_kept_features_the_model_is_asked_as_a_server_would(
     if reason == "an earlier version":
         monkeypatch.setattr(features, "CLASSIFY_FEATURES", "none_of_these")
     cache = None if reason == "no cache" else tmp_path / "cache"
-    predictions, passed = predict(cache, serialized, one=exported / "one")
+    predictions, passed = predict(cache, serialized, candidate=exported / "one")
     np.testing.assert_allclose(
         predictions[features.PROBABILITIES], served(exported / "one", serialized), atol=1e-6
     )
@@ -173,7 +192,7 @@ def test_what_is_held_back_is_answered_when_there_is_enough(
     exported: Path, serialized: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extraction, "HELD", 5)
-    predictions, passed = predict(tmp_path, serialized, one=exported / "one")
+    predictions, passed = predict(tmp_path, serialized, candidate=exported / "one")
     np.testing.assert_allclose(
         predictions[features.PROBABILITIES], served(exported / "one", serialized), atol=1e-6
     )
@@ -191,7 +210,7 @@ def test_an_evaluation_never_pushes_out_what_training_keeps(
         return genuine(*arguments, **settings)
 
     monkeypatch.setattr(extraction.feature_cache, "collect", collect)
-    predict(tmp_path, serialized, one=exported / "one")
+    predict(tmp_path, serialized, candidate=exported / "one")
     assert asked == [False]
 
 
@@ -204,10 +223,47 @@ def test_the_cache_is_known_after_tfx_has_loaded_the_extractors_anew(tmp_path: P
     from tfx.utils import import_utils
 
     from components.evaluator import executor
-    from components.evaluator.feature_facts import CACHE
+    from components.evaluator.feature_facts import FACTS
 
-    CACHE.update({"folder": str(tmp_path), "limit": 7})
+    FACTS.update({"evaluation": str(tmp_path)})
     module, _, name = executor.EXTRACTORS.rpartition(".")
     function = import_utils.import_func_from_module(module, name)
-    assert function.__globals__["CACHE"] == {"folder": str(tmp_path), "limit": 7}
-    CACHE.clear()
+    assert function.__globals__["FACTS"] == {"evaluation": str(tmp_path)}
+    FACTS.clear()
+
+
+def test_models_of_different_classes_answer_in_the_classes_of_both(
+    exported: Path, serialized: np.ndarray
+) -> None:
+    labels = Labels({CANDIDATE: ["blue", "red"], BASELINE: ["red", "green"]})
+    models = {CANDIDATE: exported / "one", BASELINE: exported / "other"}
+    answers, _ = answer(None, serialized, labels, **models)
+    [one] = answers
+    said = one[tfma.PREDICTIONS_KEY]
+    # Columns: blue, red, green, and one for labels that neither knows.
+    one_served, other_served = (served(folder, serialized) for folder in models.values())
+    expected = np.zeros((len(serialized), 4))
+    expected[:, [0, 1]] = one_served
+    np.testing.assert_allclose(said[CANDIDATE][features.PROBABILITIES], expected, atol=1e-6)
+    expected = np.zeros((len(serialized), 4))
+    expected[:, [1, 2]] = other_served
+    np.testing.assert_allclose(said[BASELINE][features.PROBABILITIES], expected, atol=1e-6)
+    found = photos.read_photos(one["evaluation"])
+    assert len(found) == len(serialized) and found.labels == labels
+    order = np.argsort(found.probabilities[BASELINE][:, 1])
+    np.testing.assert_allclose(
+        found.probabilities[BASELINE][order, 1], np.sort(other_served[:, 0]), atol=1e-6
+    )
+
+
+def test_a_label_that_no_model_knows_has_a_column_of_its_own(
+    exported: Path, serialized: np.ndarray
+) -> None:
+    labels = Labels({CANDIDATE: ["blue", "purple"]})
+    [one], _ = answer(None, serialized, labels, candidate=exported / "one")
+    named = [
+        tf.train.Example.FromString(example).features.feature["label"].bytes_list.value[0]
+        for example in serialized
+    ]
+    assert one[tfma.LABELS_KEY].tolist() == [0 if name == b"blue" else 2 for name in named]
+    assert {0, 2} == set(one[tfma.LABELS_KEY].tolist())
