@@ -19,8 +19,9 @@ from components.data_validation.curated_schema import CuratedSchema
 from components.data_validation.gate import GateLimits
 from components.evaluator.baseline import CANDIDATE, MODEL, ServedModelStrategy
 from components.evaluator.component import Evaluator
-from components.evaluator.eval_config import Limits, build_eval_config
+from components.evaluator.eval_config import build_eval_config
 from components.image_example_gen.component import ImageExampleGen
+from components.model_gate.component import ModelGate
 from components.pusher.component import Pusher
 from components.trainer import feature_cache, preset_base, warm_start_strategy
 from pipeline.beam_options import SLOTS, VARIABLE
@@ -152,21 +153,20 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
     kept_features: dict[str, Any] = {
         "cache": str(config.cache / feature_cache.FOLDER),
         "cache_limit": config.train.cache_limit,
+        "slices": config.evaluate.all_slices,
     }
     evaluator = Evaluator(
         **kept_features,
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=baseline.outputs[MODEL],
-        eval_config=build_eval_config(
-            Limits(config.evaluate.min_accuracy, config.evaluate.max_accuracy_drop)
-        ),
+        eval_config=build_eval_config(),
         schema=schema.outputs["schema"],
         example_splits=[features.VALIDATION],
     )
     on_test = []
     if config.data.splits.test is not None or features.TEST in predefined:
-        # Without limits TFMA decides nothing: the test split is reported on, never gated on.
+        # The test split is reported on, never gated on.
         test_evaluator = Evaluator(
             **kept_features,
             examples=example_gen.outputs["examples"],
@@ -176,9 +176,17 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
             example_splits=[features.TEST],
         ).with_id(TEST_EVALUATOR)
         on_test.append(test_evaluator)
+    model_gate = ModelGate(
+        evaluation=evaluator.outputs["evaluation"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs[MODEL],
+        examples=example_gen.outputs["examples"],
+        limits=config.evaluate.limits,
+        push_directory=str(config.push.directory),
+    )
     pusher = Pusher(
         model=trainer.outputs["model"],
-        model_blessing=evaluator.outputs["blessing"],
+        model_blessing=model_gate.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(
                 base_directory=str(config.push.directory)
@@ -202,6 +210,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
             baseline,
             evaluator,
             *on_test,
+            model_gate,
             pusher,
         ],
         enable_cache=True,

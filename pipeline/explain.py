@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from components.evaluator.results import ROUNDING
 from components.features import SPLITS
 from components.verdict import VERDICT
 from pipeline.history import History, Stage
@@ -16,11 +15,8 @@ MEANINGS = {
     "schema_sha256": "the schema's content",
     "fingerprint": "the photos' content",
 }
-# The configuration's names of what TFX and TFMA keep under others.
-METRIC = "eval_config.metrics_specs.0.metrics.0.per_slice_thresholds.0.threshold"
+# The configuration's names of what TFX keeps under others.
 NAMES = {
-    f"{METRIC}.value_threshold.lower_bound": "evaluate.min_accuracy",
-    f"{METRIC}.change_threshold.absolute": "the change that evaluate.max_accuracy_drop allows",
     "salt": "data.split_salt",
     **{
         f"settings.{name}": f"data.{name}"
@@ -33,6 +29,7 @@ NAMES = {
     **{f"splits.{split}": f"data.splits.{split}" for split in SPLITS},
     **{f"custom_config.{name}": f"image.{name}" for name in ("size", "resize")},
 }
+LIMITS = "limits."  # of the model gate
 # What the configuration counts in larger units.
 UNITS = {"settings.max_unpacked": 1 << 30}
 # Why a stage runs again though nothing has changed, by how it ended last time.
@@ -122,13 +119,12 @@ def _comparable(stage: Stage) -> dict[str, object]:
 
 
 def _tell_change(name: str, before: object, now: object) -> str:
-    short = NAMES.get(name, name.removeprefix("custom_config."))
+    if name.startswith(LIMITS):
+        short = f"evaluate.{name.removeprefix(LIMITS)}"
+    else:
+        short = NAMES.get(name, name.removeprefix("custom_config."))
     if name in MEANINGS or short.endswith("sha256"):
         return f"{MEANINGS.get(name, short)} changed ({_shorten(before)} → {_shorten(now)})"
-    if name.startswith(METRIC):
-        before, now = (
-            limit + ROUNDING if isinstance(limit, float) else limit for limit in (before, now)
-        )
     if name in UNITS:
         before, now = (
             value / UNITS[name] if isinstance(value, int) else value for value in (before, now)

@@ -15,6 +15,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.errors import InputError
 from components.pusher import served
+from components.verdict import VERDICT, VERDICT_FILE, Verdict
 from pipeline.lock import is_locked
 
 RUN_TYPE = "pipeline_run"
@@ -183,6 +184,13 @@ class History:
             },
             seconds=milliseconds / 1000,
         )
+
+
+def read_verdict(stage: Stage) -> Verdict | None:
+    """Returns what a stage that is a gate said, now or when it ran if it is cached."""
+    if VERDICT not in stage.outputs:
+        return None
+    return Verdict.from_json((Path(stage.outputs[VERDICT][0].uri) / VERDICT_FILE).read_text())
 
 
 def list_runs(history: History, push_directory: Path, lock_path: Path) -> dict[str, Any]:

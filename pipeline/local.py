@@ -18,9 +18,8 @@ from components.evaluator.results import class_changes
 from components.image_example_gen.quarantine import COUNTS_FILE, QUARANTINE_FILE, Counts
 from components.pusher import served
 from components.trainer import record
-from components.verdict import VERDICT, VERDICT_FILE, Verdict
 from pipeline.config import Config
-from pipeline.history import FAILED, INTERRUPTED, REFUSED, History, Stage
+from pipeline.history import FAILED, INTERRUPTED, REFUSED, History, Stage, read_verdict
 from pipeline.lock import run_lock
 from pipeline.noise import quiet
 
@@ -33,7 +32,14 @@ OUTCOME_KEYS = (
     "baseline_metrics",
     "test_metrics",
     "accuracy_by_label",
+    "per_class",
+    "slices",
+    "verdict",
 )
+
+
+DATA_GATE = "DataGate"
+INGESTION = "ImageExampleGen"
 
 
 class Progress(Protocol):
@@ -56,7 +62,8 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
 
     Returns:
         The run's summary: `run_id`, `outcome`, `refused_by`, `reason`, `model_version`, `metrics`
-        (on validation), `baseline_metrics`, `test_metrics`, `accuracy_by_label`, `images`,
+        (on validation), `baseline_metrics`, `test_metrics`, `accuracy_by_label`, `per_class`,
+        `slices`, `verdict` (the model gate's), `images`,
         `classes`, `quarantine` (the file that names the refused images, None where there are
         none), `data` (the data gate's checks, each `name`, `figure`, `limit`, `passed`, `words`),
         `training` (see `record.summarize`; None where none took place), `served` (the served
@@ -97,7 +104,7 @@ def _run_stages(
     classes_before = served.labels(config.push.directory, manifest) if manifest else []
     try:
         _launch_all(config, pipeline, run_id, progress)
-        outcome |= stages.read_outcome(config, _stages(config, run_id), manifest)
+        outcome |= stages.read_outcome(_stages(config, run_id))
         outcome["reason"] += class_changes(classes_before, list(outcome["accuracy_by_label"]))
     except RefusedError as refusal:
         outcome |= {"outcome": REFUSED, "refused_by": refusal.refused_by, "reason": str(refusal)}
@@ -122,10 +129,23 @@ def _launch_all(config: Config, pipeline: Any, run_id: str, progress: Progress) 
             if stage is None or stage.state == FAILED:
                 # TFX records inputs that it cannot resolve as a failure without raising.
                 raise RuntimeError(f"{name} could not be started.")
-            verdict = _read_verdict(stage)
+            # A model that is refused still has its test figures and its place in the history.
+            verdict = read_verdict(stage) if name == DATA_GATE else None
             if verdict and not verdict.passed:
                 raise RefusedError(verdict.refusal, refused_by="data")
             shown.state = stage.state
+            if name == INGESTION:
+                # Before hours of training, not after them.
+                _check_limits(config, stage)
+
+
+def _check_limits(config: Config, ingestion: Stage) -> None:
+    from components.model_gate.gate import check_classes
+    from components.model_gate.limits import Limits
+
+    folder = Path(ingestion.outputs["quarantine"][0].uri)
+    counts = Counts.from_json((folder / COUNTS_FILE).read_text())
+    check_classes(Limits.from_json(config.evaluate.limits), sorted(counts.totals))
 
 
 @dataclass
@@ -232,7 +252,7 @@ def _failures_told(config: Config, log: Path) -> Iterator[None]:
 
 def _read_data(config: Config, run_id: str) -> dict[str, Any]:
     """Returns what ingestion found, and puts its refusals where the user looks for them."""
-    stage = _stages(config, run_id).get("ImageExampleGen")
+    stage = _stages(config, run_id).get(INGESTION)
     if stage is None or "quarantine" not in stage.outputs:
         return {"images": None, "classes": None, "quarantine": None, "data": []}
     folder = Path(stage.outputs["quarantine"][0].uri)
@@ -240,16 +260,13 @@ def _read_data(config: Config, run_id: str) -> dict[str, Any]:
     quarantine = config.quarantine / f"{run_id}.jsonl"
     config.quarantine.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / QUARANTINE_FILE, quarantine)
+    stages = _stages(config, run_id)
+    gate = read_verdict(stages[DATA_GATE]) if DATA_GATE in stages else None
     return {
         "images": counts.summary(),
         "classes": counts.totals,
         "quarantine": str(quarantine) if counts.reasons else None,
-        "data": [
-            asdict(check)
-            for stage in _stages(config, run_id).values()
-            if (verdict := _read_verdict(stage))
-            for check in verdict.checks
-        ],
+        "data": [asdict(check) for check in gate.checks] if gate else [],
     }
 
 
@@ -261,13 +278,6 @@ def _read_training(config: Config, run_id: str) -> dict[str, Any] | None:
     folder = Path(stage.outputs["model_run"][0].uri)
     record.copy_shown(folder, config.reports / run_id)
     return record.summarize(record.read_record(folder), folder)
-
-
-def _read_verdict(stage: Stage) -> Verdict | None:
-    """Returns what a stage that is a gate said, now or when it ran if it is cached."""
-    if VERDICT not in stage.outputs:
-        return None
-    return Verdict.from_json((Path(stage.outputs[VERDICT][0].uri) / VERDICT_FILE).read_text())
 
 
 def _served_folder(config: Config) -> str | None:

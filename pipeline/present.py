@@ -135,6 +135,7 @@ def run_text(summary: Mapping[str, Any]) -> str:
         rows.append(("on test", _measured(summary["test_metrics"], "test")))
     rows += [
         ("verdict", summary["reason"]),
+        *_gate_rows(summary.get("verdict")),
         ("served", summary["served"] or "nothing yet"),
         ("refused images", summary["quarantine"] or "none"),
         ("log", summary["log"]),
@@ -452,6 +453,14 @@ def _section(title: str, meaning: str, items: Sequence[Any], to_line: Callable[[
     text += "".join(_wrapped("  ", to_line(item), 4) for item in items[:EXAMPLES])
     rest = len(items) - EXAMPLES
     return text + (f"  and {rest:,} more\n" if rest > 0 else "")
+
+
+def _gate_rows(verdict: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Returns every check of the model gate, and what its figures are worth."""
+    if not verdict:
+        return []
+    checks = [("", f"{PASS_MARKS[one['passed']]} {one['words']}") for one in verdict["checks"]]
+    return [*checks, *(("note", note) for note in verdict["notes"])]
 
 
 def _verdict_text(passed: bool, checks: Iterable[Mapping[str, Any]]) -> str:

@@ -6,23 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import absl.logging
-from tfx.components.evaluator import constants as evaluator_constants
 from tfx.dsl.compiler import compiler
 from tfx.dsl.compiler import constants as compiler_constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.types import standard_component_specs
-from tfx.utils import path_utils
 
-from components.digests import folder_digest
-from components.evaluator import results
+from components.evaluator import photos, results
 from components.pusher.executor import PUSHED_ALREADY
-from components.pusher.served import Manifest
 from pipeline import beam_options
 from pipeline.config import Config
 from pipeline.definition import NEVER_CACHED, TEST_EVALUATOR, TUNER, create_pipeline
-from pipeline.history import PUSHED, REFUSED, UNCHANGED, Stage
+from pipeline.history import PUSHED, REFUSED, UNCHANGED, Stage, read_verdict
 
 
 def send_logs(log: Path) -> None:
@@ -77,53 +73,40 @@ def launch(pipeline: Any, node: Any) -> None:
     ).launch()
 
 
-def read_outcome(
-    config: Config, stages: dict[str, Stage], served_before: Manifest | None
-) -> dict[str, Any]:
+def read_outcome(stages: dict[str, Stage]) -> dict[str, Any]:
     """Says what a finished run came to.
 
     Args:
-        config: the run's configuration.
         stages: the run's stages by name.
-        served_before: what was served when the run began; None for nothing.
 
     Returns:
-        `outcome`, `refused_by`, `reason` (the verdict in words), `model_version`, `metrics`,
-        `baseline_metrics`, `test_metrics` (None without test photos), `accuracy_by_label`.
+        `outcome`, `refused_by`, `reason` (the verdict in words), `verdict` (the model gate's, as
+        `Verdict.to_dict` gives it), `model_version`, `metrics`, `baseline_metrics`, `test_metrics`
+        (None without test photos), `accuracy_by_label`, `per_class` and `slices` (see
+        `results.Metrics`).
     """
     evaluation = stages["Evaluator"].outputs[standard_component_specs.EVALUATION_KEY][0]
-    blessing = stages["Evaluator"].outputs[standard_component_specs.BLESSING_KEY][0]
-    blessed = _property(blessing, evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
+    verdict = read_verdict(stages["ModelGate"])
+    assert verdict is not None
     metrics = results.read_metrics(evaluation.uri)
     pushed = stages["Pusher"].outputs[standard_component_specs.PUSHED_MODEL_KEY][0]
     accepted = UNCHANGED if _property(pushed, PUSHED_ALREADY) == 1 else PUSHED
-    baseline = metrics.get(results.BASELINE)
+    baseline, candidate = metrics.get(photos.BASELINE), metrics[photos.CANDIDATE]
     return {
-        "outcome": accepted if blessed else REFUSED,
-        "refused_by": None if blessed else "model",
-        "reason": results.verdict_in_words(
-            metrics, config.evaluate.model_dump(), blessed, _uncompared(stages, served_before)
-        ),
+        "outcome": accepted if verdict.passed else REFUSED,
+        "refused_by": None if verdict.passed else "model",
+        "reason": verdict.words,
+        "verdict": verdict.to_dict(),
         "model_version": _property(pushed, "pushed_version") or None,
-        "metrics": metrics[results.CANDIDATE].overall,
+        "metrics": candidate.overall,
         "baseline_metrics": baseline.overall if baseline else None,
         "test_metrics": _test_metrics(stages),
         "accuracy_by_label": {
-            label: values[results.ACCURACY]
-            for label, values in sorted(metrics[results.CANDIDATE].by_label.items())
+            label: values[results.ACCURACY] for label, values in candidate.by_label.items()
         },
+        "per_class": candidate.per_class,
+        "slices": candidate.by_slice,
     }
-
-
-def _uncompared(stages: dict[str, Stage], served_before: Manifest | None) -> int | None:
-    """Returns the version that was served, unless it is the candidate itself."""
-    candidate = stages["Trainer"].outputs[standard_component_specs.MODEL_KEY][0]
-    if served_before is None:
-        return None
-    # By content: another history's model may have stood at the same URI.
-    if folder_digest(path_utils.serving_model_path(candidate.uri)) == served_before.model_digest:
-        return None
-    return served_before.version
 
 
 def _test_metrics(stages: dict[str, Stage]) -> dict[str, float] | None:
@@ -131,7 +114,7 @@ def _test_metrics(stages: dict[str, Stage]) -> dict[str, float] | None:
         return None
     evaluation = stages[TEST_EVALUATOR].outputs[standard_component_specs.EVALUATION_KEY][0]
     # Of a split that is so small that it got no photo, TFMA writes nothing.
-    metrics = results.read_metrics(evaluation.uri).get(results.CANDIDATE)
+    metrics = results.read_metrics(evaluation.uri).get(photos.CANDIDATE)
     return metrics.overall if metrics else None
 
 

@@ -1,42 +1,23 @@
-"""What TFMA measures of a model, and which limits the model gate asks for."""
+"""What TFMA measures of a model."""
 
 import json
-from dataclasses import dataclass
 
 # The top-level name tfma.EvalConfig is missing in TFMA 0.52, the module below is in both stacks.
 from tensorflow_model_analysis.proto import config_pb2
 
 from components import features
-from components.evaluator.results import ACCURACY, AUC, LOG_LOSS, ROUNDING, TOP_K, top_k
+from components.evaluator.results import ACCURACY, AUC, LOG_LOSS, TOP_K, top_k
 
 SLICE = "slice"  # feature: names of all slices that a photo is in
 AUC_THRESHOLDS = 200
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What the model gate asks.
+def build_eval_config() -> config_pb2.EvalConfig:
+    """Builds the part of an evaluation that is known before there is a model.
 
-    Attributes:
-        min_accuracy: lowest accuracy that passes, in [0, 1].
-        max_accuracy_drop: how far below the served model's accuracy the new one may be, in [0, 1];
-            TFMA ignores it where there is no baseline.
-    """
-
-    min_accuracy: float
-    max_accuracy_drop: float
-
-
-def build_eval_config(limits: Limits | None = None) -> config_pb2.EvalConfig:
-    """Builds the part of an evaluation that is known before there is a model: accuracy, its limits.
-
-    Args:
-        limits: of the model gate. Default: none, so that the model is measured and not judged.
+    Without thresholds, so that TFMA measures and the model gate decides.
     """
     accuracy = _metric("SparseCategoricalAccuracy", name=ACCURACY)
-    if limits:
-        # A plain `threshold` would hold every slice to the overall limits.
-        accuracy.per_slice_thresholds.append(_overall_threshold(limits))
     return config_pb2.EvalConfig(
         model_specs=[
             config_pb2.ModelSpec(
@@ -67,21 +48,6 @@ def add_metrics(config: config_pb2.EvalConfig, classes: int) -> None:
     one_against_the_rest = config.metrics_specs.add()
     one_against_the_rest.binarize.class_ids.values.extend(range(classes))
     one_against_the_rest.metrics.append(_metric("AUC", name=AUC, num_thresholds=AUC_THRESHOLDS))
-
-
-def _overall_threshold(limits: Limits) -> config_pb2.PerSliceMetricThreshold:
-    return config_pb2.PerSliceMetricThreshold(
-        slicing_specs=[config_pb2.SlicingSpec()],
-        threshold=config_pb2.MetricThreshold(
-            value_threshold=config_pb2.GenericValueThreshold(
-                lower_bound={"value": limits.min_accuracy - ROUNDING}
-            ),
-            change_threshold=config_pb2.GenericChangeThreshold(
-                direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
-                absolute={"value": -limits.max_accuracy_drop - ROUNDING},
-            ),
-        ),
-    )
 
 
 def _metric(kind: str, /, **config: object) -> config_pb2.MetricConfig:

@@ -1,12 +1,11 @@
-"""What TFMA wrote, as plain numbers, and the gate's verdict on them in words."""
+"""What TFMA wrote, as plain numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from components.evaluator.photos import BASELINE, CANDIDATE, read_photos
+from components.evaluator.photos import CANDIDATE, read_photos
 from components.evaluator.reliability import calibration_error
 
 ACCURACY = "accuracy"
@@ -153,45 +152,6 @@ def _summarize(classes: Sequence[Mapping[str, float | None]]) -> dict[str, float
     return {name: float(np.mean(values)) for name, values in told.items() if values}
 
 
-def verdict_in_words(
-    metrics: Mapping[str, Metrics],
-    limits: Mapping[str, Any],
-    blessed: bool,
-    served_version: int | None = None,
-) -> str:
-    """Says why the model gate decided as it did.
-
-    Args:
-        metrics: see `read_metrics`.
-        limits: `min_accuracy` and `max_accuracy_drop`.
-        blessed: what TFMA decided.
-        served_version: what was served when the run began. Default: nothing.
-
-    Returns:
-        One sentence with every figure beside its limit.
-    """
-    candidate = metrics[CANDIDATE].overall
-    photos = f"{candidate[EXAMPLE_COUNT]:,.0f} validation photos"
-    words = (
-        f"accuracy {candidate[ACCURACY]:.3f} on {photos} "
-        f"(at least {limits['min_accuracy']:.3f} is asked)"
-    )
-    if BASELINE in metrics:
-        served = metrics[BASELINE].overall[ACCURACY]
-        words += (
-            f"; the served model reaches {served:.3f} on the same photos "
-            f"(a drop of up to {limits['max_accuracy_drop']:.3f} is allowed)"
-        )
-    elif served_version is not None:
-        words += (
-            f"; version {served_version}, which was served, is not in this pipeline's metadata "
-            "and was not compared with"
-        )
-    else:
-        words += "; no served model to compare with"
-    return f"Passed: {words}." if blessed else f"Refused: {words}. {_mend(metrics, limits)}"
-
-
 def class_changes(before: Sequence[str], now: Sequence[str]) -> str:
     """Names the classes that came and went against the served model; empty where none did.
 
@@ -207,15 +167,3 @@ def class_changes(before: Sequence[str], now: Sequence[str]) -> str:
     if new:
         words += f" New classes: {', '.join(new)}."
     return words
-
-
-def _mend(metrics: Mapping[str, Metrics], limits: Mapping[str, Any]) -> str:
-    candidate = metrics[CANDIDATE].overall
-    if candidate[ACCURACY] < limits["min_accuracy"] - ROUNDING:
-        return "Train longer or on more photos, or lower evaluate.min_accuracy."
-    drop = metrics[BASELINE].overall[ACCURACY] - candidate[ACCURACY]
-    photos = round(drop * candidate[EXAMPLE_COUNT])
-    return (
-        f"The drop is that of {photos:,} photos; to allow it, raise evaluate.max_accuracy_drop "
-        f"above {drop:.3f}."
-    )

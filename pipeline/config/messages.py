@@ -17,6 +17,7 @@ from components.bases import BASES, nearest_base
 from components.errors import InputError
 from components.trainer.base_file import SUFFIX
 from pipeline.config.document import Document, Key, read_scalar, show
+from pipeline.config.evaluation import SLICED
 from pipeline.config.fields import REMOTE, section_of
 from pipeline.config.model import MAX_NAME, Columns, Config, Keys, slug
 from pipeline.config.training import IMAGENET, MAX_LAYERS, NO_WEIGHTS
@@ -48,6 +49,24 @@ EXPECTED = {
     "{min, max}",
     "tune.space.fine_tune_layers": "a list of values of fine_tune.layers above 0, none twice",
     "head.hidden": "a list of up to 16 widths, each a whole number from 1 to 65536",
+    **dict.fromkeys(
+        (
+            "evaluate.max_recall_drop",
+            "evaluate.min_balanced_accuracy",
+            "evaluate.min_auc",
+            "evaluate.max_calibration_error",
+        ),
+        "a number from 0 to 1 (share)",
+    ),
+    "evaluate.max_log_loss": "a number above 0 and at most 100 (nats)",
+    **dict.fromkeys(
+        ("evaluate.min_recall", "evaluate.min_precision"),
+        "a share from 0 to 1 for each class that is named",
+    ),
+    "evaluate.slices": f"a list of slices, each either a property ({', '.join(SLICED)}) with "
+    "ascending edges, or a name with a path that is a regular expression",
+    "evaluate.slice_limits": "a list of limits, each a slice with any of min_accuracy and "
+    "max_accuracy_drop (shares from 0 to 1) and min_examples (a whole number from 1)",
     "runtime.beam_args": "a list of flags, each beginning with --",
 }
 # What a key that must be given may look like.
@@ -65,6 +84,15 @@ EXAMPLES = {
     "tune.space.dropout": "{min: 0, max: 0.6}",
     "tune.space.learning_rate": "{min: 0.0001, max: 0.01}",
     "tune.space.fine_tune_layers": "[10, 20]",
+    "evaluate.max_recall_drop": "0.1",
+    "evaluate.min_balanced_accuracy": "0.6",
+    "evaluate.min_auc": "0.9",
+    "evaluate.max_calibration_error": "0.1",
+    "evaluate.max_log_loss": "1.0",
+    "evaluate.min_recall": "{tulip: 0.8}",
+    "evaluate.min_precision": "{tulip: 0.8}",
+    "evaluate.slices": "[{property: brightness, edges: [0.1]}]",
+    "evaluate.slice_limits": "[{slice: brightness<0.25, min_accuracy: 0.5}]",
     "runtime.beam_args": "[--direct_num_workers=1]",
     "push": "{directory: served/flowers}",
     "push.directory": "served/flowers",
@@ -81,11 +109,13 @@ def tell(error: ErrorDetails) -> Fault:
     """Returns one error of pydantic's in our words."""
     key = tuple(str(part) for part in error["loc"])
     dotted, value = ".".join(key), error["input"]
-    known = key if key in _fields() else key[:-1]  # without the place in a list
-    if error["type"] == "extra_forbidden":
+    # Without the place in a list, and what is inside it.
+    known = next((key[:end] for end in range(len(key), 0, -1) if key[:end] in _fields()), ())
+    inside_a_list = bool(known) and not section_of(_fields()[known])
+    if error["type"] == "extra_forbidden" and not inside_a_list:
         return key, _tell_unknown(key, value)
     expected, received, mend = _expected(known), f"{dotted}={show(value)}", _mend(known, value)
-    if error["type"] == "missing":
+    if error["type"] == "missing" and known == key:
         expected, received, mend = f"given: {expected}", f"no {dotted}", f"Add it{_example(key)}."
     if error["type"] == REMOTE:
         expected = "a path on this machine"

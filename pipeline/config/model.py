@@ -16,6 +16,7 @@ from components.errors import InputError
 from components.image_example_gen.listing import SourceSettings
 from components.trainer.base_file import inspect_base
 from components.trainer.preset_base import describe_preset
+from pipeline.config.evaluation import Evaluate
 from pipeline.config.fields import LocalPath, Section, number, section, to_path
 from pipeline.config.training import Base, FineTune, Head, Image, Train, Tune, seconds
 
@@ -114,15 +115,6 @@ class Data(Section):
         "",
         max_length=100,
         description="Text that deals the splits anew when changed (up to 100 characters).",
-    )
-
-
-class Evaluate(Section):
-    """What a model must reach on the validation split before it is pushed."""
-
-    min_accuracy: float = number("Least accuracy on validation", "share", 0.6, ge=0, le=1)
-    max_accuracy_drop: float = number(
-        "How far accuracy may fall below the served model's", "share", 0.0, ge=0, le=1
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from components.errors import InputError
 from components.image_example_gen.listing import SourceSettings
+from pipeline.config.evaluation import Evaluate
 from pipeline.explain import Explanation, explain_run
 from pipeline.history import History
 
@@ -114,30 +115,24 @@ def test_a_changed_parameter_is_told_with_both_values(
 @pytest.mark.parametrize(
     ("before", "now", "reason"),
     [
-        ((0.6, 0.0), (0.7, 0.0), "evaluate.min_accuracy changed: 0.6 → 0.7"),
+        ({}, {"min_accuracy": 0.7}, "evaluate.min_accuracy changed: 0.6 → 0.7"),
         (
-            (0.6, 0.05),
-            (0.6, 0.1),
-            "the change that evaluate.max_accuracy_drop allows changed: -0.05 → -0.1",
+            {"min_recall": {"tulip": 0.5}},
+            {"min_recall": {"tulip": 0.6}},
+            "evaluate.min_recall.tulip changed: 0.5 → 0.6",
+        ),
+        (
+            {"slice_limits": [{"slice": "format=png", "min_accuracy": 0.5}]},
+            {"slice_limits": [{"slice": "format=png", "min_accuracy": 0.6}]},
+            "evaluate.slice_limits.0.min_accuracy changed: 0.5 → 0.6",
         ),
     ],
 )
 def test_changed_limits_are_told_by_the_names_that_the_configuration_has(
-    metadata: Any, before: tuple[float, float], now: tuple[float, float], reason: str
+    metadata: Any, before: dict[str, Any], now: dict[str, Any], reason: str
 ) -> None:
-    pytest.importorskip("tensorflow_model_analysis")
-    from google.protobuf import json_format
-
-    from components.evaluator.eval_config import Limits, build_eval_config
-
-    def parameter(limits: tuple[float, float]) -> dict[str, str]:
-        # As tfx/utils/proto_utils.py writes it.
-        text = json_format.MessageToJson(
-            build_eval_config(Limits(*limits)), sort_keys=True, preserving_proto_field_name=True
-        )
-        return {"eval_config": text}
-
-    record_change(metadata, "Evaluator", parameter(before), parameter(now))
+    parameters = [{"limits": Evaluate.model_validate(one).limits} for one in (before, now)]
+    record_change(metadata, "ModelGate", *parameters)
     assert reasons(metadata) == (reason,)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from components.evaluator.slices import DEFAULT, Bins, Matching
 from pipeline.config import load
 
 # Defaults and paths
@@ -76,7 +77,23 @@ def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path, pr
             },
             "every_run": False,
         },
-        "evaluate": {"min_accuracy": 0.6, "max_accuracy_drop": 0.0},
+        "evaluate": {
+            "min_accuracy": 0.6,
+            "max_accuracy_drop": 0.0,
+            "max_recall_drop": None,
+            "require_significance": False,
+            "require_comparison": False,
+            "min_balanced_accuracy": None,
+            "min_auc": None,
+            "max_log_loss": None,
+            "max_calibration_error": None,
+            "min_recall": {},
+            "min_precision": {},
+            "slices": [],
+            "slice_limits": [],
+            "max_latency": 1000.0,
+            "max_model_size": 2000.0,
+        },
         "push": {"directory": f"{folder}/served/flowers"},
         "runtime": {"root": f"{folder}/runs", "runner": "local", "beam_args": []},
     }
@@ -207,6 +224,9 @@ def test_unknown_key_is_told_with_its_line_and_the_nearest_one(
         ("train.learning_rate", "false", "a number above 0 and at most 10 (per step)"),
         ("train.watch", "0.51", "a number above 0 and at most 0.5 (share)"),
         ("head.dropout", "1", "a number from 0 to below 1 (share)"),
+        ("evaluate.min_accuracy", "1.01", "a number from 0 to 1 (share)"),
+        ("evaluate.min_auc", "90", "a number from 0 to 1 (share)"),
+        ("evaluate.max_log_loss", "0", "a number above 0 and at most 100 (nats)"),
         ("head.dropout", "-0.1", "a number from 0 to below 1 (share)"),
         ("evaluate.min_accuracy", "60", "a number from 0 to 1 (share)"),
         ("evaluate.max_accuracy_drop", "-0.1", "a number from 0 to 1 (share)"),
@@ -378,3 +398,34 @@ def test_override_corrects_a_wrong_value_of_the_file(project: Any) -> None:
 )
 def test_wrong_override_is_told(project: Any, override: str, message: str) -> None:
     assert project.refusal(project.write(), override).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "received"),
+    [
+        ("min_recall", "{tulip: 2}", "min_recall.tulip=2"),
+        ("slices", "[{property: brigtness, edges: [1]}]", "slices.0.property='brigtness'"),
+        ("slices", "[{name: x, path: '('}]", "slices.0.path='('"),
+        ("slices", "[{name: x, edges: [1]}]", "slices.0={'name': 'x', 'edges': [1]}"),
+        ("slices", "[{property: size, edges: [2, 1]}]", "slices.0={'property': 'size', "),
+        ("slice_limits", "[{slice: a, min_acuracy: 1}]", "slice_limits.0.min_acuracy=1"),
+        ("slice_limits", "[{slice: a, min_accuracy: 1.5}]", "slice_limits.0.min_accuracy=1.5"),
+    ],
+)
+def test_what_is_wrong_within_a_list_is_named_with_its_place(
+    project: Any, key: str, value: str, received: str
+) -> None:
+    message = project.refusal(project.write(f"{project.least}evaluate: {{{key}: {value}}}"))
+    assert f"Expected evaluate.{key} to be a " in message
+    assert f"Received: evaluate.{received}" in message
+
+
+def test_own_slices_join_those_of_every_evaluation(project: Any) -> None:
+    text = "evaluate: {slices: [{property: size, edges: [64]}, {name: studio, path: ^studio/}]}"
+    config = load(project.write(project.least + text), check_inputs=False)
+    assert config.evaluate.all_slices == (
+        *DEFAULT,
+        Bins("size", (64.0,)),
+        Matching("studio", "^studio/"),
+    )
+    assert "slices" not in config.evaluate.limits.replace("slice_limits", "")
