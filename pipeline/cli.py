@@ -220,6 +220,27 @@ def history(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
 @main.command()
 @configured
+@click.argument("run_a", metavar="RUN_A")
+@click.argument("run_b", metavar="RUN_B")
+def compare(
+    config: Path, overrides: tuple[str, ...], as_json: bool, run_a: str, run_b: str
+) -> None:
+    """Say what differs between two runs: settings, photos, code, figures, verdicts, time.
+
+    RUN_A and RUN_B are ids as `graft history` lists them, `last` or `previous`.
+    """
+    from pipeline import config as configuration
+    from pipeline import present
+    from pipeline.compare import compare_runs
+    from pipeline.history import History
+
+    loaded = configuration.load(config, overrides, check_inputs=False)
+    result = compare_runs(History(loaded.metadata_path), loaded.reports, (run_a, run_b))
+    present.show(as_json, result, present.compare_text)
+
+
+@main.command()
+@configured
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="FILE.csv|FILE.jsonl", help="Write there."

@@ -99,6 +99,17 @@ def _reasons(history: History, stage: Stage) -> tuple[str, ...]:
     return changes or (REPEATS.get(earlier.state, "what it wrote last time was deleted"),)
 
 
+def changed_content(earlier: Stage, stage: Stage) -> tuple[str, ...]:
+    """Says which photos, code, base or schema a stage had that another execution did not have."""
+    before, now = _comparable(earlier), _comparable(stage)
+    names = (name for name in MEANINGS if before.get(name) and now.get(name))
+    return tuple(
+        f"{stage.name}: {_tell_change(name, before[name], now[name])}"
+        for name in names
+        if before[name] != now[name]
+    )
+
+
 def _changed_parameters(earlier: Stage, stage: Stage) -> tuple[str, ...]:
     before, now = _comparable(earlier), _comparable(stage)
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

@@ -30,6 +30,9 @@ BLOCKS = ("", *"▏▎▍▌▋▊▉")  # eighths of a character
 MARKS = {"ran": "✓", "cached": "=", "refused": "✗", "failed": "✗", "interrupted": "✗"}
 STAGE_NAMES = {"head": "head", "fine_tune": "fine-tuning"}
 PASS_MARKS = {True: "✓", False: "✗"}
+BARS = "▁▂▃▄▅▆▇█"
+SAME = "photos, code, base and schema are the same"
+TREND = 40  # runs that fit a line
 # These checks always have a figure, so passing them is nothing to tell.
 PLAIN_CHECKS = ("refused_share", "classes", "images_per_class")
 COMPARISONS = ("drift", "skew")
@@ -211,7 +214,69 @@ def history_text(result: Mapping[str, Any]) -> str:
             run["model_version"] or "",
             "served" if run["served"] else "",
         )
-    return _render(table) + _pairs([("served", result["served"] or "nothing yet")])
+    rows = [("served", result["served"] or "nothing yet")]
+    return _render(table) + _pairs([*_trend_rows(result["runs"]), *rows])
+
+
+def _trend_rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Returns a line of bars, one a run with an accuracy, and the best of them."""
+    measured = [run for run in runs if run["accuracy"] is not None]
+    if len(measured) < 2:
+        return []
+    shown = [run["accuracy"] for run in measured[-TREND:]]
+    low, high = min(shown), max(shown)
+    steps = len(BARS) - 1
+    places = [round(steps * (one - low) / (high - low)) if high > low else 0 for one in shown]
+    best = max(measured, key=lambda run: run["accuracy"])
+    return [
+        (
+            "trend",
+            f"{''.join(BARS[place] for place in places)}  accuracy {shown[0]:.3f} → "
+            f"{shown[-1]:.3f} in {len(shown)} runs, from {low:.3f} to {high:.3f}; best: "
+            f"{best['run_id']} ({best['accuracy']:.3f})",
+        )
+    ]
+
+
+def compare_text(result: Mapping[str, Any]) -> str:
+    """Returns what differs between two runs, figure by figure."""
+    text = ""
+    sections = (
+        ("configuration", result["configuration"], _plain),
+        ("images", result["images"], _plain),
+        ("metrics", result["metrics"], _figure),
+        ("recall", result["recall"], _figure),
+        ("stages", result["stages"], _state),
+    )
+    for title, pairs, show_one in sections:
+        if not pairs:
+            continue
+        table = _table(title.capitalize(), *result["runs"], "")
+        for name, (before, now) in pairs.items():
+            change = ""
+            if title not in ("configuration", "stages") and None not in (before, now):
+                change = f"{now - before:+.3g}" if now != before else "="
+            row = (Text(visible(one)) for one in (name, show_one(before), show_one(now), change))
+            table.add_row(*row)
+        text += _render(table) + "\n"
+    rows = [("content", words) for words in result["content"] or [SAME]]
+    for run_id, outcome, reason in zip(
+        result["runs"], result["outcome"], result["reason"], strict=True
+    ):
+        rows.append((run_id, f"{outcome or 'interrupted'}. {reason or ''}".strip()))
+    return text + _pairs(rows)
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _state(value: Mapping[str, Any] | None) -> str:
+    return "" if value is None else f"{value['state']} {value['seconds']:,.1f} s"
 
 
 def predict_text(result: Mapping[str, Any]) -> str:

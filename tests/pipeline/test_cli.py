@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from components.errors import GraftError, InputError
 from pipeline.cli import main
 
-COMMANDS = ("bases", "check", "embed", "explain", "history", "init", "predict", "run")
+COMMANDS = ("bases", "check", "compare", "embed", "explain", "history", "init", "predict", "run")
 HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy", "pydantic")
 
 
