@@ -36,6 +36,7 @@ STAGES = [
     "Trainer",
     "Baseline",
     "Evaluator",
+    "ModelGate",
     "Pusher",
 ]
 LOOKS_OUTSIDE = {"Baseline", "BaselineStatistics", "Pusher"}  # ask in every run what is served
@@ -277,17 +278,97 @@ def test_beam_options_are_no_part_of_the_cache(second, config):
     assert states(config) == second["states"]
 
 
+def test_a_changed_limit_asks_only_the_gate_again(second, config):
+    _, summary, _ = graft("run", config, "--set", "evaluate.min_auc=0.01")
+    ran = {name for name, state in states(config).items() if state == "ran"}
+    assert ran == {"ModelGate", *LOOKS_OUTSIDE}
+    assert summary["outcome"] == "unchanged"
+    assert reasons(config)["ModelGate"] == ["evaluate.min_auc changed: none → 0.01"]
+
+
 def test_another_head_reuses_the_features(second, config, workshop):
     status, summary, _ = graft("run", config, "--set", "head.hidden=[8]", "--set", PERMISSIVE)
     ran = {name for name, state in states(config).items() if state == "ran"}
     assert status == 0
-    assert ran == {"Trainer", "Evaluator", *LOOKS_OUTSIDE}
+    assert ran == {"Trainer", "Evaluator", "ModelGate", *LOOKS_OUTSIDE}
     assert any("head.hidden" in reason for reason in reasons(config)["Trainer"])
     assert training_record(workshop)["features"]["computed"] == 0
     assert summary["baseline_metrics"] is not None
 
 
 PERMISSIVE = "evaluate.max_accuracy_drop=1.0"
+
+
+def test_the_verdict_is_an_artifact_and_in_the_summary(first):
+    verdict = first["summary"]["verdict"]
+    assert verdict["passed"] and verdict["words"] == first["summary"]["reason"]
+    assert "no served model to compare with" in verdict["words"]
+    assert [check["name"] for check in verdict["checks"]] == [
+        "min_accuracy",
+        "max_latency",
+        "max_model_size",
+    ]
+    assert verdict["measured"]["latency_ms"] > 0 and verdict["measured"]["model_bytes"] > 1000
+    assert "are needed" in verdict["notes"][0]
+
+
+def test_tfmas_figures_are_those_of_the_photos_rows(first, config, workshop):
+    from sklearn import metrics
+
+    from components.evaluator.photos import read_photos
+
+    summary = first["summary"]
+    folder = workshop / "runs/tiny/artifacts/Evaluator/evaluation"
+    photos = read_photos(str(sorted(folder.iterdir(), key=lambda path: int(path.name))[0]))
+    said = photos.probabilities["candidate"]
+    truth, predicted = photos.label_index, said.argmax(axis=1)
+    figures = summary["metrics"]
+    assert figures["example_count"] == len(photos)
+    expected = {
+        "accuracy": metrics.accuracy_score(truth, predicted),
+        "balanced_accuracy": metrics.balanced_accuracy_score(truth, predicted),
+        "macro_f1": metrics.f1_score(truth, predicted, average="macro"),
+        "log_loss": metrics.log_loss(truth, said.astype("float64"), labels=range(said.shape[1])),
+        "auc": metrics.roc_auc_score(truth, said, multi_class="ovr"),
+    }
+    for name, value in expected.items():
+        # TFMA's curve has 200 thresholds, its sums are of float32.
+        assert figures[name] == pytest.approx(value, abs=0.01 if name == "auc" else 1e-4), name
+    for name, figures in summary["slices"].items():
+        is_in = photos.is_in(name)
+        assert figures["example_count"] == is_in.sum()
+        assert figures["accuracy"] == pytest.approx((truth == predicted)[is_in].mean(), abs=1e-6)
+    recalls = metrics.recall_score(truth, predicted, average=None)
+    found = [summary["per_class"][label]["recall"] for label in photos.labels.union]
+    assert found == pytest.approx(list(recalls))
+
+
+def test_a_model_made_worse_is_refused_with_how_much_and_how_sure(second, config):
+    worse = ("--set", "train.epochs=1", "--set", "train.learning_rate=0.000000001")
+    status, summary, _ = graft("run", config, *worse, "--set", "evaluate.min_accuracy=0.0")
+    assert (status, summary["outcome"], summary["refused_by"]) == (3, "refused", "model")
+    compared = summary["verdict"]["comparison"]
+    assert compared["difference"] < -0.2 and compared["interval"][1] < 0
+    assert compared["broken"] > compared["fixed"] and compared["p_value"] < 0.05
+    drop = -compared["difference"]
+    assert f"is {drop:.3f} below the served model (95 % interval −" in summary["reason"]
+    assert "; worst: " in summary["reason"]
+    failed = [check["name"] for check in summary["verdict"]["checks"] if not check["passed"]]
+    assert failed == ["max_accuracy_drop"]
+
+
+def test_a_limit_for_a_class_that_there_is_not_ends_the_run_before_training(second, config):
+    status, _, error = graft("run", config, "--set", "evaluate.min_recall={blu: 0.5}")
+    assert status == 2
+    assert "evaluate.min_recall to name a class of the photos. Received: blu." in error
+    assert "Did you mean blue?" in error
+    assert "Trainer" not in states(config)
+
+
+def test_a_slice_without_photos_is_named_with_the_known_ones(second, config):
+    limit = "evaluate.slice_limits=[{slice: format=gif, min_accuracy: 0.5}]"
+    status, _, error = graft("run", config, "--set", limit)
+    assert status == 2 and "Received: format=gif. Those with photos are: " in error
 
 
 def training_record(workshop):
@@ -658,7 +739,7 @@ def test_lost_metadata_begin_anew_beside_the_old_artifacts(killed):
     status, summary, _ = graft("run", config)
     assert (status, summary["outcome"]) == (0, "pushed")
     assert (
-        f"version {served}, which was served, is not in this pipeline's metadata"
+        f"version {served}, which is served, is not in this pipeline's metadata"
         in (summary["reason"])
     )
     assert [path.name[:27] for path in home.glob("artifacts-*")] == ["artifacts-without-metadata-"]
