@@ -43,7 +43,6 @@ class Executor(executor.Executor):
             output_dict[standard_component_specs.EVALUATION_KEY]
         )
         photos.write_labels(evaluation, labels)
-        FACTS.clear()
         FACTS.update(
             cache=json.loads(exec_properties[FEATURES]),
             evaluation=evaluation,
@@ -58,7 +57,10 @@ class Executor(executor.Executor):
             # TFX finds the function by this property and calls it while the pipeline is made.
             "custom_extractors": EXTRACTORS,
         }
-        super().Do(input_dict, output_dict, {**exec_properties, **given})
+        try:
+            super().Do(input_dict, output_dict, {**exec_properties, **given})
+        finally:
+            FACTS.clear()
 
 
 def _choose_models(input_dict: Artifacts) -> tuple[Artifacts, Labels]:
