@@ -1,4 +1,4 @@
-"""The frame that pages of Graft share: one file without scripts or anything fetched, light or dark.
+"""The frame that pages of Graft share: one file that fetches nothing, light or dark.
 
 Such a page can be mailed, archived and opened anywhere.
 """
@@ -7,28 +7,34 @@ from collections.abc import Iterable
 from html import escape
 
 
-def render_page(title: str, parts: Iterable[str], style: str = "") -> str:
+def render_page(title: str, parts: Iterable[str], style: str = "", script: str = "") -> str:
     """Returns a whole HTML page.
 
     Args:
         title: of the browser's tab, text.
         parts: what stands below each other in the page, HTML; empty ones are left out.
         style: rules that are added to `STYLE`, CSS. Default: none.
+        script: what runs when the page is loaded, JavaScript. Default: none.
     """
+    scripts = f"<script>{script}</script>\n" if script else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
+        + f"\n</main>\n{scripts}</body>\n</html>\n"
     )
 
 
 STYLE = """
+:root { --train: #3a6ea5; --validation: #d98a2b; --test: #8a68b0; }
+@media (prefers-color-scheme: dark) { :root { --train: #6ea3dc; --validation: #e9a552;
+  --test: #b395d8; } }
 :root { color-scheme: light dark; --page: #f4f4f1; --card: #fff; --mat: #e9e9e4; --ink: #1d1f21;
-  --soft: #5c6066; --line: #dddcd5; }
+  --soft: #5c6066; --line: #dddcd5; --good: #176b3a; --bad: #b3261e; --warn: #8a5a00; }
 @media (prefers-color-scheme: dark) { :root { --page: #141517; --card: #1e2023; --mat: #2a2d31;
-  --ink: #e8e8e6; --soft: #a3a8ae; --line: #34373c; } }
+  --ink: #e8e8e6; --soft: #a3a8ae; --line: #34373c; --good: #6fcf97; --bad: #ff8a80;
+  --warn: #f2c063; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
@@ -48,9 +54,48 @@ section { margin-top: 2.5rem; }
   background: var(--mat); border-radius: .5rem; }
 .mat img { display: block; width: 100%; height: 100%; object-fit: contain; }
 .mat .tiny { image-rendering: pixelated; }
+small { font-weight: 400; color: var(--soft); font-variant-numeric: tabular-nums; }
+.verdict, .warn { margin-top: 1rem; border-left: .3rem solid var(--good); }
+.verdict.bad { border-left-color: var(--bad); }
+.warn { border-left-color: var(--warn); }
+.warn h2 { color: var(--warn); }
+.verdict ul, .warn ul { padding: 0; list-style: none; margin-top: .5rem; font-size: .95rem; }
+.verdict li { display: flex; gap: .1rem; overflow-wrap: anywhere; }
+.verdict span, .warn li { min-width: 0; overflow-wrap: anywhere; }
+.verdict i { font-style: normal; width: 1.4rem; flex: none; display: inline-block; }
+.good > i, .good > h2 { color: var(--good); }
+.bad > i, .bad > h2 { color: var(--bad); }
+h2 > i { color: inherit; }
+.facts { display: flex; flex-wrap: wrap; gap: .75rem 2.25rem; margin-top: 1.5rem;
+  padding: 0 .25rem; }
+.facts dt { color: var(--soft); font-size: .85rem; }
+.facts dd { font-weight: 600; font-variant-numeric: tabular-nums; }
+.head { display: flex; flex-wrap: wrap; align-items: baseline; justify-content: space-between;
+  gap: .1rem 1.5rem; }
+section > .head, section > h2 { margin-bottom: .9rem; }
+section > h2 + .soft { margin: -.7rem 0 .9rem; }
+.row { display: grid; gap: .9rem; grid-template-columns: repeat(5, minmax(0, 1fr)); }
+.wide { margin-top: .9rem; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); }
+.row:not(.wide) figcaption b { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.legend { display: flex; gap: 1.1rem; font-size: .9rem; color: var(--soft); }
+.key::before { content: ""; display: inline-block; width: .7rem; height: .7rem;
+  margin-right: .4rem; border-radius: .2rem; background: var(--color); }
+.train { --color: var(--train); } .validation { --color: var(--validation); }
+.test { --color: var(--test); }
+.bar { display: flex; gap: 2px; height: .5rem; margin: .45rem 0 .9rem; border-radius: .25rem;
+  background: var(--mat); overflow: hidden; }
+.bar i { flex: none; min-width: 2px; background: var(--color); }
+.more { margin-top: .9rem; }
+.none { border: 1px dashed var(--soft); color: var(--soft); font-size: .85rem; }
+figcaption { margin-top: .4rem; font-size: .8rem; line-height: 1.4; }
+figcaption b { display: block; font-weight: 500; overflow-wrap: anywhere; }
+figcaption span { display: block; color: var(--soft); overflow-wrap: anywhere; }
 @media (max-width: 46rem) {
   main { padding: 1.5rem .9rem 3rem; }
   h1 { font-size: 1.8rem; }
   .card { padding: .9rem; }
+  .row { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .7rem; }
+  .wide { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .facts { display: grid; grid-template-columns: repeat(3, auto); gap: .75rem 1.25rem; }
 }
 """

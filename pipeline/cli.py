@@ -189,17 +189,37 @@ def run(config: Path, overrides: tuple[str, ...], as_json: bool, verify_content:
         sys.exit(REFUSED_STATUS)
 
 
+run_option = click.option("--run", "run_id", metavar="ID", help="Default: the last run.")
+
+
 @main.command()
 @configured
-@click.option("--run", "run_id", metavar="ID", help="Default: the last run.")
-def explain(config: Path, overrides: tuple[str, ...], as_json: bool, run_id: str | None) -> None:
-    """Say of every stage of the last run whether it ran or was cached, and why."""
+@run_option
+@click.option(
+    "--served", "is_served", is_flag=True, help="Say what the served model was made of instead."
+)
+def explain(
+    config: Path, overrides: tuple[str, ...], as_json: bool, run_id: str | None, is_served: bool
+) -> None:
+    """Say of every stage of the last run whether it ran or was cached, and why.
+
+    With --served: the run that pushed the served model, its photos, configuration, code, base and
+    package versions.
+    """
     from pipeline import config as configuration
     from pipeline import present
     from pipeline.explain import explain_run
     from pipeline.history import History
 
-    history = History(configuration.load(config, overrides, check_inputs=False).metadata_path)
+    if run_id and is_served:
+        raise click.UsageError("Give --run or --served, not both.")
+    loaded = configuration.load(config, overrides, check_inputs=False)
+    history = History(loaded.metadata_path)
+    if is_served:
+        from pipeline.lineage import trace_served
+
+        present.show(as_json, trace_served(loaded, history), present.lineage_text)
+        return
     run_id = run_id or history.last_run_id()
     stages = [vars(stage) for stage in explain_run(history, run_id)]
     present.show(as_json, {"run_id": run_id, "stages": stages}, present.explain_text)
@@ -216,6 +236,27 @@ def history(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     loaded = configuration.load(config, overrides, check_inputs=False)
     result = list_runs(History(loaded.metadata_path), loaded.push.directory, loaded.lock_path)
     present.show(as_json, result, present.history_text)
+
+
+@main.command()
+@configured
+@run_option
+@click.option("--open", "is_opened", is_flag=True, help="Show it in the browser.")
+def report(
+    config: Path, overrides: tuple[str, ...], as_json: bool, run_id: str | None, is_opened: bool
+) -> None:
+    """Say where the page of a run is: verdict, data, training, evaluation, photos, lineage."""
+    from pipeline import config as configuration
+    from pipeline import present
+    from pipeline.noise import quiet
+    from pipeline.report_files import find_report, open_report
+
+    loaded = configuration.load(config, overrides, check_inputs=False)
+    with quiet(Path(os.devnull)):
+        found = find_report(loaded, run_id)
+    present.show(as_json, found, present.report_text)
+    if is_opened:
+        open_report(found["report"])
 
 
 @main.command()

@@ -19,8 +19,9 @@ from components.atomic import write_text
 from components.image_example_gen.listing import MAX_BYTES, Place
 from components.image_example_gen.quarantine import REASONS, SYSTEM_FILE
 from components.page import render_page
-from pipeline.present import SIZES, formats_text, size_text, visible
-from pipeline.thumbnails import Thumbnail, make_thumbnail
+from components.text import visible
+from components.thumbnails import Thumbnail, make_thumbnail
+from pipeline.present import SIZES, formats_text, size_text
 
 PER_CLASS = 5
 CLASSES = 60
@@ -395,56 +396,13 @@ def _breakable(text: str) -> str:
 
 
 STYLE = """
-:root { --good: #176b3a; --bad: #b3261e; --warn: #8a5a00;
-  --train: #3a6ea5; --validation: #d98a2b; --test: #8a68b0; }
-@media (prefers-color-scheme: dark) { :root { --good: #6fcf97; --bad: #ff8a80; --warn: #f2c063;
-  --train: #6ea3dc; --validation: #e9a552; --test: #b395d8; } }
-small { font-weight: 400; color: var(--soft); font-variant-numeric: tabular-nums; }
-.verdict, .warn { margin-top: 1rem; border-left: .3rem solid var(--good); }
-.verdict.bad { border-left-color: var(--bad); }
-.warn { border-left-color: var(--warn); }
-.warn h2 { color: var(--warn); }
-.verdict ul, .warn ul { padding: 0; list-style: none; margin-top: .5rem; font-size: .95rem; }
-.verdict li { display: flex; gap: .1rem; overflow-wrap: anywhere; }
-.verdict span, .warn li { min-width: 0; overflow-wrap: anywhere; }
-.verdict i { font-style: normal; width: 1.4rem; flex: none; display: inline-block; }
-.good > i, .good > h2 { color: var(--good); }
-.bad > i, .bad > h2 { color: var(--bad); }
-h2 > i { color: inherit; }
-.facts { display: flex; flex-wrap: wrap; gap: .75rem 2.25rem; margin-top: 1.5rem;
-  padding: 0 .25rem; }
-.facts dt { color: var(--soft); font-size: .85rem; }
-.facts dd { font-weight: 600; font-variant-numeric: tabular-nums; }
-.head { display: flex; flex-wrap: wrap; align-items: baseline; justify-content: space-between;
-  gap: .1rem 1.5rem; }
-section > .head, section > h2 { margin-bottom: .9rem; }
-section > h2 + .soft { margin: -.7rem 0 .9rem; }
-.legend { display: flex; gap: 1.1rem; font-size: .9rem; color: var(--soft); }
-.key::before { content: ""; display: inline-block; width: .7rem; height: .7rem;
-  margin-right: .4rem; border-radius: .2rem; background: var(--color); }
-.train { --color: var(--train); } .validation { --color: var(--validation); }
-.test { --color: var(--test); }
-.bar { display: flex; gap: 2px; height: .5rem; margin: .45rem 0 .9rem; border-radius: .25rem;
-  background: var(--mat); overflow: hidden; }
-.bar i { flex: none; min-width: 2px; background: var(--color); }
-.row { display: grid; gap: .9rem; grid-template-columns: repeat(5, minmax(0, 1fr)); }
-.wide { margin-top: .9rem; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); }
 .pairs { display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); }
 .pairs .card { margin: 0; }
 .pair { display: grid; gap: .9rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
 .pair + .soft { margin-top: .7rem; padding-top: .6rem; border-top: 1px solid var(--line); }
 .wide .none { aspect-ratio: 3; }
-.more { margin-top: .9rem; }
-.none { border: 1px dashed var(--soft); color: var(--soft); font-size: .85rem; }
-figcaption { margin-top: .4rem; font-size: .8rem; line-height: 1.4; }
-figcaption b { display: block; font-weight: 500; overflow-wrap: anywhere; }
-figcaption span { display: block; color: var(--soft); overflow-wrap: anywhere; }
-.row:not(.wide) figcaption b { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 @media (max-width: 46rem) {
-  .facts { display: grid; grid-template-columns: repeat(3, auto); gap: .75rem 1.25rem; }
   .facts div:nth-child(7) { grid-column: 1 / -1; }
-  .row { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .7rem; }
-  .wide { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .pairs { grid-template-columns: minmax(0, 1fr); }
 }
 """

@@ -41,7 +41,6 @@ EXAMPLES: dict[str, Any] = {
     "base.preprocessing": RESCALE_1_1,
     "image.size": OPEN_SIZE,
     "train.time_budget": "30m",
-    "evaluate.max_recall_drop": 0.1,
     "evaluate.min_balanced_accuracy": 0.6,
     "evaluate.min_auc": 0.9,
     "evaluate.max_log_loss": 1.0,

@@ -20,8 +20,10 @@ from components.pusher import served
 from components.trainer import record
 from pipeline.config import Config
 from pipeline.history import FAILED, INTERRUPTED, REFUSED, History, Stage, read_verdict
+from pipeline.lineage import package_versions
 from pipeline.lock import run_lock
 from pipeline.noise import quiet
+from pipeline.report_files import SUMMARY
 
 OUTCOME_KEYS = (
     "outcome",
@@ -67,7 +69,8 @@ def run(config: Config, progress_on: Callable[[TextIO], Progress]) -> dict[str, 
         `classes`, `quarantine` (the file that names the refused images, None where there are
         none), `data` (the data gate's checks, each `name`, `figure`, `limit`, `passed`, `words`),
         `training` (see `record.summarize`; None where none took place), `served` (the served
-        version's folder), `report`, `log`, `seconds`.
+        version's folder), `packages` (versions by name), `report` (the run's page; None where it
+        could not be written), `log`, `seconds`.
 
     Raises:
         InputError: configuration, photos or base cannot work.
@@ -177,14 +180,40 @@ def _conclude(
         **_read_data(config, run_id),
         "training": _read_training(config, run_id),
         "served": _served_folder(config),
+        "packages": package_versions(),
         "report": None,
         "log": str(config.logs / f"{run_id}.log"),
         "seconds": round(time.time() - started, 1),
     }
-    write_text(config.reports / run_id / "summary.json", json.dumps(summary, indent=1) + "\n")
+    summary["report"] = _write_report(config, summary)
+    write_text(config.reports / run_id / SUMMARY, json.dumps(summary, indent=1) + "\n")
     if _stages(config, run_id):
         History(config.metadata_path).write_summary(run_id, summary)
+        _write_index(config)
     return summary
+
+
+def _write_report(config: Config, summary: dict[str, Any]) -> str | None:
+    """Writes the run's page; returns where it is, None where that failed.
+
+    A run has come to what it has come to, whatever is wrong with its page.
+    """
+    try:
+        from pipeline.report import write_report
+
+        return str(write_report(config, summary))
+    except Exception:
+        logging.exception("The page of the run could not be written.")
+        return None
+
+
+def _write_index(config: Config) -> None:
+    try:
+        from pipeline.report import write_index
+
+        write_index(config)
+    except Exception:
+        logging.exception("The index of the runs could not be written.")
 
 
 def _check_metadata(config: Config) -> None:

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import sys
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
@@ -18,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.image_example_gen.quarantine import REASONS, SYSTEM_FILE
+from components.text import visible
 
 WIDTH = 100  # characters, where the output is no terminal
 SHOWN = 10  # classes that a run's summary names before the rest is counted
@@ -41,8 +41,6 @@ NOTHING_TOLD = re.compile(
     r".*: (none in \d+ properties of the images|nothing to compare with.*|nothing was compared)\."
 )
 SIZES = {"min": "smallest", "median": "median", "max": "largest"}
-HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's control, format and line characters
-JOINERS = "\u200c\u200d"  # format characters that scripts and emoji are spelt with
 
 
 class Screen:
@@ -97,20 +95,6 @@ def _finite(result: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(result, default=str), parse_constant=lambda _: None)
 
 
-def visible(text: str) -> str:
-    r"""Returns text in which whatever would move the cursor or hide is written as `\n` or `\x1b`.
-
-    Names of files and folders may hold line breaks, escape sequences and marks that turn the
-    direction of writing; a terminal or a page must show them and not obey them.
-    """
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in HIDDEN_CATEGORIES and character not in JOINERS
-        else character
-        for character in text
-    )
-
-
 def init_text(result: Mapping[str, Any]) -> str:
     """Returns where the configuration was written and what comes next."""
     path = result["config"]
@@ -140,6 +124,7 @@ def run_text(summary: Mapping[str, Any]) -> str:
         ("verdict", summary["reason"]),
         *_gate_rows(summary.get("verdict")),
         ("served", summary["served"] or "nothing yet"),
+        ("report", summary["report"] or "could not be written; see the log"),
         ("refused images", summary["quarantine"] or "none"),
         ("log", summary["log"]),
         ("time", f"{summary['seconds']:,.0f} s"),
@@ -198,6 +183,36 @@ def explain_text(result: Mapping[str, Any]) -> str:
         why = Text("; ".join(stage["reasons"]))
         table.add_row(stage["stage"], stage["state"], f"{stage['seconds']:.1f}", why)
     return f"run {result['run_id']}\n" + _render(table)
+
+
+def lineage_text(traced: Mapping[str, Any]) -> str:
+    """Returns what a model was made of, a line each, and the versions of packages."""
+    packages = ", ".join(f"{name} {version}" for name, version in traced["packages"].items())
+    return _pairs([*lineage_rows(traced), ("packages", packages or "not recorded")])
+
+
+def lineage_rows(traced: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns a lineage, see `lineage.trace_run`, as pairs of words, without the packages."""
+    photos, base, model = traced["photos"], traced["base"], traced["model"]
+    rows = [
+        ("run", traced["run_id"]),
+        ("photos", photos["source"]),
+        ("photos' fingerprint", photos["fingerprint"]),
+        ("base", base["setting"]),
+        ("base's content", base["sha256"]),
+        ("configuration", traced["configuration"]["path"]),
+        ("configuration's content", traced["configuration"]["sha256"]),
+        *((f"code of {stage}", digest) for stage, digest in traced["code"].items()),
+        ("model", model["artifact"]),
+        ("model's content", model.get("sha256")),
+        ("served as", model.get("folder") or model["version"]),
+    ]
+    return [(name, str(value)) for name, value in rows if value]
+
+
+def report_text(found: Mapping[str, Any]) -> str:
+    """Returns where the page of a run and the page of all runs are."""
+    return _pairs([("report", found["report"]), ("all runs", found["index"])])
 
 
 def history_text(result: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ RESAMPLES = 9999
 AT_ONCE = 10_000_000  # numbers that a bootstrap draws at once
 METHOD = "paired percentile bootstrap of the difference; exact McNemar test"
 MIN_CLASSES = 2
+P_VALUE = "p_value"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Comparison:
         method: how interval and p value are computed.
         fixed: photos that only the new model gets right.
         broken: photos that only the served one gets right.
-        recall: by class `candidate` and `baseline`.
+        recall: by class `candidate`, `baseline` and `p_value`, McNemar's for its photos.
     """
 
     photos: int
@@ -52,19 +53,29 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Paired:
-    """Which of the compared photos each model gets right.
+    """What each model says of the photos that are compared.
 
     Attributes:
         rows: int64 [compared], the photos' rows.
-        candidate: bool [compared].
-        baseline: bool [compared].
+        truth: int64 [compared], columns of the true classes.
+        said: by model int64 [compared], columns of the classes that it chooses.
         classes: those that are compared.
     """
 
     rows: np.ndarray
-    candidate: np.ndarray
-    baseline: np.ndarray
+    truth: np.ndarray
+    said: dict[str, np.ndarray]
     classes: list[str]
+
+    @property
+    def candidate(self) -> np.ndarray:
+        """Which the new model gets right, bool [compared]."""
+        return self.said[CANDIDATE] == self.truth
+
+    @property
+    def baseline(self) -> np.ndarray:
+        """Which the served model gets right, bool [compared]."""
+        return self.said[BASELINE] == self.truth
 
 
 def pair(photos: Photos) -> Paired | None:
@@ -87,26 +98,27 @@ def pair(photos: Photos) -> Paired | None:
     rows = np.flatnonzero(np.isin(photos.label_index, columns))
     if len(columns) < MIN_CLASSES or not len(rows):
         return None
-    truth = photos.label_index[rows]
-    right = {
+    said = {
         model: np.array(columns)[photos.probabilities[model][rows][:, columns].argmax(axis=1)]
-        == truth
         for model in (CANDIDATE, BASELINE)
     }
     classes = [photos.labels.union[column] for column in columns]
-    return Paired(rows, right[CANDIDATE], right[BASELINE], classes)
+    return Paired(rows, photos.label_index[rows], said, classes)
 
 
 def compare(photos: Photos, paired: Paired) -> Comparison:
     """Compares two models on all photos that both can be asked."""
-    truth = photos.label_index[paired.rows]
     recall = {}
     for label in paired.classes:
-        is_label = truth == photos.labels.union.index(label)
+        is_label = paired.truth == photos.labels.union.index(label)
         if is_label.any():
+            candidate, baseline = paired.candidate[is_label], paired.baseline[is_label]
             recall[label] = {
-                CANDIDATE: float(paired.candidate[is_label].mean()),
-                BASELINE: float(paired.baseline[is_label].mean()),
+                CANDIDATE: float(candidate.mean()),
+                BASELINE: float(baseline.mean()),
+                P_VALUE: mcnemar(
+                    int((candidate & ~baseline).sum()), int((~candidate & baseline).sum())
+                ),
             }
     fixed = int((paired.candidate & ~paired.baseline).sum())
     broken = int((~paired.candidate & paired.baseline).sum())

@@ -29,7 +29,7 @@ class Limits:
     Attributes:
         min_accuracy: least accuracy, in [0, 1].
         max_accuracy_drop: how far accuracy may fall below the served model's, in [0, 1].
-        max_recall_drop: the same for the recall of every class.
+        max_recall_drop: the same for the recall of every class, where the drop is no noise.
         require_significance: whether a drop within noise passes.
         require_comparison: whether a model that cannot be compared with the served one is refused.
         min_balanced_accuracy: least mean recall of the classes.
@@ -45,7 +45,7 @@ class Limits:
 
     min_accuracy: float = 0.6
     max_accuracy_drop: float = 0.0
-    max_recall_drop: float | None = None
+    max_recall_drop: float | None = 0.1
     require_significance: bool = False
     require_comparison: bool = False
     min_balanced_accuracy: float | None = None

@@ -1,6 +1,5 @@
-"""The learning curves as a picture; matplotlib is imported only when one is drawn."""
+"""The learning curves as a picture."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.atomic import write_text
+from components.plots import FIRST, GRID, INK, SECOND, SOFT, draw_svg, finish
 
 STAGES = ("head", "fine_tune")  # in order
 PANELS = {"loss": "Loss", "accuracy": "Accuracy"}
@@ -15,17 +15,8 @@ WATCHED = "val_"  # Keras's prefix of what is not trained on
 SIZE = (9.0, 3.9)  # inches
 FEW = 30  # epochs up to which each is marked by a point
 
-# Blue and vermilion of Okabe and Ito, told apart by the colour-blind; dash and point differ too.
-TRAINED_LINE = {"color": "#0072B2", "linestyle": "-", "marker": "o"}
-WATCHED_LINE = {"color": "#D55E00", "linestyle": "--", "marker": "s"}
-INK, SOFT = "#222222", "#767676"
-
-SETTINGS = {
-    "svg.hashsalt": "graft",  # names within the file are otherwise random
-    "svg.fonttype": "path",  # the same picture whatever fonts the reader has
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10.0,
-}
+TRAINED_LINE = {"color": FIRST, "linestyle": "-", "marker": "o"}
+WATCHED_LINE = {"color": SECOND, "linestyle": "--", "marker": "s"}
 
 
 @dataclass(frozen=True)
@@ -72,22 +63,15 @@ def _join(curves: Mapping[str, Mapping[str, list[float]]]) -> list[_Stage]:
 
 
 def _draw(stages: Sequence[_Stage]) -> str:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    output = io.StringIO()
-    with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=SIZE, layout="constrained", facecolor="white")
-        canvas = FigureCanvasSVG(figure)
+    def draw(figure: Any) -> None:
         best = _best_epoch(stages)
         panels = figure.subplots(1, len(PANELS))
         for axes, (name, title) in zip(panels, PANELS.items(), strict=True):
             _draw_panel(axes, name, title, stages, best)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
-        canvas.print_svg(output, metadata={"Date": None, "Title": "Learning curves"})
-    return output.getvalue()
+
+    return draw_svg(SIZE, "Learning curves", draw)
 
 
 def _draw_panel(
@@ -178,8 +162,5 @@ def _finish(axes: Any, name: str, title: str, stages: Sequence[_Stage]) -> None:
     axes.set_xlim(0.5, stages[-1].epochs.stop - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_ylim(_limits(name, stages))
-    axes.grid(axis="y", color="#E4E4E4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(SOFT)
-    axes.tick_params(colors=INK)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    finish(axes)

@@ -73,7 +73,9 @@ class Evaluate(Section):
         "How far accuracy may fall below the served model's", "share", 0.0, ge=0, le=1
     )
     max_recall_drop: Share | None = Field(
-        None, description="How far any class's recall may fall below the served model's (share)."
+        0.1,
+        description="How far any class's recall may fall below the served model's, beyond noise "
+        "(share).",
     )
     require_significance: bool = Field(
         False, description="Whether a drop within noise passes (95 % interval of the difference)."

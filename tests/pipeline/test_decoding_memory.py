@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from components.image_example_gen.ahead import map_ahead
 from components.image_example_gen.examine import Limits, Properties, examine
-from pipeline.thumbnails import Thumbnail, make_thumbnail
+from components.thumbnails import Thumbnail, make_thumbnail
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10

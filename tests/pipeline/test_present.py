@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from components.data_validation.comparison import Comparison
 from components.data_validation.gate import GateLimits, judge
 from components.image_example_gen.quarantine import Counts
+from components.text import visible
 from pipeline import present
 
 ODD = ["<script>", "[bold]red[/bold]", "[/]", ":smile:", "grün"]
@@ -404,7 +405,7 @@ def test_a_check_fits_the_width_whatever_names_hold(
     ],
 )
 def test_what_a_terminal_would_obey_is_shown_instead(name: str, shown: str) -> None:
-    assert present.visible(name) == shown
+    assert visible(name) == shown
     refused = [{"path": name, "reason": "empty", "detail": "0 bytes."}]
     text = present.check_text(
         checked(source=name, refused=refused, classes={name: 1}, warnings=[name], page=name)

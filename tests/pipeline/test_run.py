@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graft_command import graft, served_versions, states, write_base
+from graft_command import SIDE, graft, served_versions, states, write_base, write_photos
 from PIL import Image
 
 pytestmark = pytest.mark.e2e
 
-SIDE = 16  # pixels
 COLOURS = {"blue": (30, 40, 220), "green": (30, 200, 60), "red": (220, 40, 30)}
 PHOTOS = 30  # per class
 STAGES = [
@@ -46,16 +45,6 @@ INGESTION = {"ImageExampleGen", "CuratedSchema", "StatisticsGen", "ExampleValida
 def reasons(config):
     _, explained, _ = graft("explain", config)
     return {stage["stage"]: stage["reasons"] for stage in explained["stages"]}
-
-
-def write_photos(folder):
-    generator = np.random.default_rng(0)
-    for label, colour in COLOURS.items():
-        (folder / label).mkdir(parents=True)
-        for number in range(PHOTOS):
-            noise = generator.integers(-30, 30, (SIDE + number % 3, SIDE, 3))
-            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / label / f"{number}.png")
 
 
 def write_configuration(folder, name="tiny"):
@@ -82,7 +71,7 @@ def digest_of_folder(folder):
 def workshop(tmp_path_factory):
     """A folder with photos, a base and a configuration."""
     folder = tmp_path_factory.mktemp("workshop")
-    write_photos(folder / "photos")
+    write_photos(folder / "photos", COLOURS, PHOTOS)
     write_base(folder / "base.keras", SIDE)
     return folder
 

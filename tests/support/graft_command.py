@@ -5,7 +5,11 @@ TFX is imported once for all of them.
 
 import json
 
+import numpy as np
 from click.testing import CliRunner
+from PIL import Image
+
+SIDE = 16  # pixels, of the photos that are written here
 
 
 def graft(*arguments):
@@ -22,6 +26,17 @@ def states(config, *arguments):
     status, explained, _ = graft("explain", config, *arguments)
     assert status == 0
     return {stage["stage"]: stage["state"] for stage in explained["stages"]}
+
+
+def write_photos(folder, colours, count):
+    """Writes so many noisy PNG files of each class, in the class's colour."""
+    generator = np.random.default_rng(0)
+    for label, colour in colours.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            noise = generator.integers(-30, 30, (SIDE + number % 3, SIDE, 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
 
 
 def write_base(path, side):

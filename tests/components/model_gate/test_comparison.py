@@ -80,8 +80,8 @@ def test_what_became_right_and_wrong_is_counted_by_class() -> None:
     assert (found.fixed, found.broken, found.photos) == (1, 1, 6)
     assert found.accuracy == found.baseline_accuracy == pytest.approx(4 / 6)
     assert found.recall == {
-        "a": {CANDIDATE: 0.75, BASELINE: 0.5},
-        "b": {CANDIDATE: 0.5, BASELINE: 1.0},
+        "a": {CANDIDATE: 0.75, BASELINE: 0.5, "p_value": 1.0},
+        "b": {CANDIDATE: 0.5, BASELINE: 1.0, "p_value": 1.0},
     }
     assert found.p_value == stats.binomtest(1, 2).pvalue
 

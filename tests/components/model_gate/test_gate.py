@@ -76,7 +76,7 @@ def test_a_first_model_that_passes() -> None:
 
 
 def test_a_worse_model_is_refused_with_how_much_how_sure_and_where() -> None:
-    verdict = verdict_of(photos((35, 45), (45, 45)))
+    verdict = verdict_of(photos((35, 45), (45, 45)), max_recall_drop=None)
     assert not verdict.passed
     low, high = verdict.facts["comparison"]["interval"]
     assert -0.17 < low < -0.14 and -0.06 < high < -0.03
@@ -158,13 +158,25 @@ def test_a_figure_that_could_not_be_measured_does_not_pass() -> None:
     assert not verdict.passed and "The AUC could not be measured." in verdict.words
 
 
-def test_the_recall_of_one_class_may_be_held_to_the_served_models() -> None:
-    given = photos((40, 50), (45, 45))
-    assert verdict_of(given).passed
-    verdict = verdict_of(given, max_recall_drop=0.05)
-    assert not verdict.passed
-    assert not check_of(verdict, "max_recall_drop.tulip").passed
-    assert check_of(verdict, "max_recall_drop.rose").passed
+def test_a_class_that_has_become_worse_beyond_noise_is_refused_though_accuracy_rose() -> None:
+    given = photos((50, 30), (20, 45))
+    verdict = verdict_of(given)
+    check = check_of(verdict, "max_recall_drop.rose")
+    assert (check.figure, check.limit, check.passed) == (pytest.approx(0.3), 0.1, False)
+    assert check_of(verdict, "max_accuracy_drop").passed
+    assert verdict.words.startswith("Refused: accuracy 0.800 is 0.150 above the served model")
+    assert verdict_of(given, max_recall_drop=None).passed
+    assert verdict_of(given, max_recall_drop=0.3).passed
+
+
+def test_a_class_whose_drop_may_be_noise_passes_and_is_told() -> None:
+    # Five photos of fifty: McNemar's p value is 2 / 2^5, above 0.05 / 2 classes.
+    check = check_of(
+        verdict_of(photos((50, 40), (45, 45)), max_recall_drop=0.05), "max_recall_drop"
+    )
+    assert check.passed
+    assert check.figure == pytest.approx(0.1)
+    assert "−0.100" in check.words
 
 
 @pytest.mark.parametrize("key", ["min_recall", "min_precision"])
@@ -182,7 +194,9 @@ def test_slices_are_held_to_their_limits() -> None:
     falling = SliceLimit("label=tulip", max_accuracy_drop=0.4)
     few = replace(failing, min_examples=51)
     for limit, passes in ((passing, True), (failing, False), (falling, False), (few, True)):
-        verdict = verdict_of(given, max_accuracy_drop=1.0, slice_limits=(limit,))
+        verdict = verdict_of(
+            given, max_accuracy_drop=1.0, max_recall_drop=None, slice_limits=(limit,)
+        )
         assert verdict.passed == passes, limit
     assert "fewer than 51, so not judged" in check_of(verdict, "slice_limits.label=tulip").words
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.trainer import curves as module
+from components import plots
 from components.trainer.curves import plot_curves
 
 HEAD = {
@@ -20,7 +20,7 @@ FINE_TUNE = {"loss": [0.3], "val_loss": [0.7], "accuracy": [0.95], "val_accuracy
 
 def draw(folder: Path, monkeypatch: pytest.MonkeyPatch, **curves: object) -> tuple[str, list[str]]:
     """Returns the picture, and its words as text."""
-    monkeypatch.setitem(module.SETTINGS, "svg.fonttype", "none")
+    monkeypatch.setitem(plots.SETTINGS, "svg.fonttype", "none")
     path = folder / "new" / "curves.svg"
     plot_curves(curves, path)
     picture = path.read_text()

@@ -80,7 +80,7 @@ def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path, pr
         "evaluate": {
             "min_accuracy": 0.6,
             "max_accuracy_drop": 0.0,
-            "max_recall_drop": None,
+            "max_recall_drop": 0.1,
             "require_significance": False,
             "require_comparison": False,
             "min_balanced_accuracy": None,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, ImageOps
 
-from pipeline import thumbnails
-from pipeline.thumbnails import Thumbnail, make_thumbnail
+from components import thumbnails
+from components.thumbnails import Thumbnail, make_thumbnail
 
 LIMIT = 1_000_000  # pixels
 
