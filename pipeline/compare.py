@@ -8,6 +8,7 @@ import yaml
 from components.errors import InputError
 from pipeline.explain import changed_content
 from pipeline.history import History, flatten
+from pipeline.report_files import CONFIGURATION
 
 LAST, PREVIOUS = "last", "previous"
 
@@ -71,7 +72,7 @@ def _resolve(history: History, name: str) -> str:
 
 def _configuration(report: Path) -> dict[str, Any]:
     try:
-        return flatten(yaml.safe_load((report / "configuration.yaml").read_text(encoding="utf-8")))
+        return flatten(yaml.safe_load((report / CONFIGURATION).read_text(encoding="utf-8")))
     except OSError:
         return {}
 

@@ -13,6 +13,7 @@ from components.pusher import served
 from pipeline.config import Config
 from pipeline.explain import FINGERPRINT
 from pipeline.history import PUSHED, History, Stage
+from pipeline.report_files import CONFIGURATION
 
 # Those that decide what a model becomes; a run records their versions.
 PACKAGES = (
@@ -31,7 +32,6 @@ PACKAGES = (
 )
 INGESTION, TRAINER = "ImageExampleGen", "Trainer"
 CODE = "code_sha256"
-CONFIGURATION = "configuration.yaml"
 
 
 def package_versions() -> dict[str, str]:

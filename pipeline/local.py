@@ -23,7 +23,7 @@ from pipeline.history import FAILED, INTERRUPTED, REFUSED, History, Stage, read_
 from pipeline.lineage import package_versions
 from pipeline.lock import run_lock
 from pipeline.noise import quiet
-from pipeline.report_files import SUMMARY
+from pipeline.report_files import CONFIGURATION, SUMMARY
 
 OUTCOME_KEYS = (
     "outcome",
@@ -243,7 +243,7 @@ def _stages(config: Config, run_id: str) -> dict[str, Stage]:
 def _store_configuration(config: Config, run_id: str) -> None:
     folder = config.reports / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "configuration.yaml", config.to_yaml())
+    write_text(folder / CONFIGURATION, config.to_yaml())
 
 
 def _new_run_id(config: Config) -> str:

@@ -121,7 +121,8 @@ def run_text(summary: Mapping[str, Any]) -> str:
     if summary.get("test_metrics"):
         rows.append(("on test", _measured(summary["test_metrics"], "test")))
     rows += [
-        ("verdict", summary["reason"]),
+        # The checks that failed follow in words of their own.
+        ("verdict", (summary.get("verdict") or {}).get("headline") or summary["reason"]),
         *_gate_rows(summary.get("verdict")),
         ("served", summary["served"] or "nothing yet"),
         ("report", summary["report"] or "could not be written; see the log"),

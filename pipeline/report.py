@@ -23,7 +23,7 @@ from pipeline import lineage
 from pipeline.config import Config
 from pipeline.history import PUSHED, UNCHANGED, History, Stage, list_runs
 from pipeline.present import lineage_rows
-from pipeline.report_files import PAGE, has_page
+from pipeline.report_files import CONFIGURATION, PAGE, has_page
 
 TITLES = {
     "verdict": "Verdict",
@@ -128,6 +128,8 @@ def _context(run: _Run) -> dict[str, Any]:
         "run": summary,
         "name": run.config.name,
         "headline": sections.headline(summary),
+        # The checks that failed follow in words of their own.
+        "reason": verdict.get("headline") or summary["reason"],
         "is_good": summary["outcome"] in (PUSHED, UNCHANGED),
         "key_figures": sections.key_figures(summary),
         "notes": sections.notes(summary),
@@ -221,7 +223,7 @@ def _lineage(run: _Run) -> dict[str, Any]:
             ]
             for stage in stages
         ],
-        "configuration": (run.folder / lineage.CONFIGURATION).read_text(encoding="utf-8"),
+        "configuration": (run.folder / CONFIGURATION).read_text(encoding="utf-8"),
     }
 
 
@@ -229,8 +231,10 @@ def _serving(run: _Run) -> list[tuple[str, str]]:
     """Returns commands that a reader can copy, each with what it is for."""
     name, directory = run.config.name, Path(run.config.push.directory).resolve()
     request = (
-        '{"signature_name": "serving_default", "instances": '
-        '[{"image_bytes": {"b64": "\'$(base64 -w0 PHOTO.jpg)\'"}}]}'
+        "'{\n"
+        '  "signature_name": "serving_default",\n'
+        '  "instances": [{"image_bytes": {"b64": "\'$(base64 -w0 PHOTO.jpg)\'"}}]\n'
+        "}'"
     )
     return [
         (
@@ -240,7 +244,7 @@ def _serving(run: _Run) -> list[tuple[str, str]]:
         ),
         (
             "A request",
-            f"curl http://localhost:8501/v1/models/{name}:predict -d '{request}'",
+            f"curl http://localhost:8501/v1/models/{name}:predict -d {request}",
         ),
         ("Without a server", "graft predict CONFIG PHOTO.jpg"),
     ]

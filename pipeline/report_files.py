@@ -8,7 +8,8 @@ from components.errors import GraftError, InputError
 from pipeline.config import Config
 
 PAGE = "index.html"  # in a run's folder, and of all runs in the folder above
-SUMMARY = "summary.json"  # beside a run's page
+SUMMARY = "summary.json"  # beside a run's page, as is
+CONFIGURATION = "configuration.yaml"
 # Keys of a summary that earlier versions did not write.
 ADDED = ("training", "verdict", "per_class", "slices", "packages")
 
@@ -18,7 +19,7 @@ def find_report(config: Config, run_id: str | None) -> dict[str, str]:
 
     Args:
         config: of the pipeline.
-        run_id: a run's id; None for the last one.
+        run_id: a run's id; None for the last one that has ended.
 
     Returns:
         `run_id`, `report` and `index`, paths.
@@ -26,13 +27,16 @@ def find_report(config: Config, run_id: str | None) -> dict[str, str]:
     Raises:
         InputError: there is no such run, or it was ended before it could be told of.
     """
-    known = sorted(path.name for path in config.reports.glob("*") if path.is_dir())
+    # The contact sheet of graft check lies beside the runs.
+    known = sorted(path.parent.name for path in config.reports.glob(f"*/{CONFIGURATION}"))
     if not known:
         raise InputError(
             f"Expected a pipeline that has run. Received: no run in {config.reports}. Call graft "
             "run."
         )
-    run_id = run_id or known[-1]
+    if run_id is None:
+        ended = [name for name in known if (config.reports / name / SUMMARY).is_file()]
+        run_id = ended[-1] if ended else known[-1]
     if run_id not in known:
         raise InputError(
             f"Expected the id of a run. Received: run={run_id}. The newest are: "

@@ -7,8 +7,11 @@ Formats: TIFF 6.0 (Aldus, 1992), BigTIFF (2007), DNG 1.7 (Adobe) for what tells 
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    # Only a TIFF's tags need it, and it is a fifth of a second of every command.
+    import numpy as np
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -105,8 +108,10 @@ def _name_unsupported(content: bytes, tags: dict[int, tuple[int, ...]]) -> str:
     return ""
 
 
-def _find_end(tags: dict[int, np.ndarray]) -> int:
+def _find_end(tags: dict[int, "np.ndarray"]) -> int:
     """Returns the byte behind the last strip or tile; 0 where their places are not stated."""
+    import numpy as np
+
     positions = tags.get(STRIPS, tags.get(TILES))
     lengths = tags.get(STRIP_LENGTHS, tags.get(TILE_LENGTHS))
     if positions is None or lengths is None:
@@ -120,11 +125,13 @@ def _find_end(tags: dict[int, np.ndarray]) -> int:
     return end
 
 
-def _read_tags(content: bytes) -> tuple[dict[int, np.ndarray], int]:
+def _read_tags(content: bytes) -> tuple[dict[int, "np.ndarray"], int]:
     """Returns the values of the wanted tags, and the byte behind the last value of any tag.
 
     A tag without a value counts as absent; the values are views of the content, never copies.
     """
+    import numpy as np
+
     order = "<" if content.startswith(b"II") else ">"
     is_big = b"+" in content[2:4]
     entry, field, count_code, start = (20, 8, "Q", 8) if is_big else (12, 4, "H", 4)

@@ -89,7 +89,10 @@ def judge(
         "notes": list(_notes(photos, compared)),
         "measured": {"latency_ms": measured.latency_ms, "model_bytes": measured.model_bytes},
     }
-    return Verdict(checks, _words(checks, len(photos), compared, not_compared), facts)
+    headline = _headline(checks, len(photos), compared, not_compared)
+    refusal = Verdict(checks).refusal
+    words = f"{headline} {refusal}" if refusal else headline
+    return Verdict(checks, words, {"headline": headline, **facts})
 
 
 def check_classes(limits: Limits, labels: list[str]) -> None:
@@ -279,11 +282,11 @@ def _notes(photos: Photos, compared: Comparison | None) -> Iterator[str]:
         )
 
 
-def _words(
+def _headline(
     checks: tuple[Check, ...], photos: int, compared: Comparison | None, not_compared: str
 ) -> str:
-    """Returns the verdict in a sentence, and after it what failed besides and how to mend it."""
-    failed = [check for check in checks if not check.passed]
+    """Returns the verdict in a sentence."""
+    outcome = "Passed" if all(check.passed for check in checks) else "Refused"
     accuracy = compared.accuracy if compared else checks[0].figure
     head = f"accuracy {accuracy:.3f} "
     if compared:
@@ -298,8 +301,7 @@ def _words(
         head += (
             f"not compared: {not_compared}" if not_compared else "no served model to compare with"
         )
-    told = " ".join(check.words for check in failed)
-    return f"{'Refused' if failed else 'Passed'}: {head}." + (f" {told}" if told else "")
+    return f"{outcome}: {head}."
 
 
 def _difference(compared: Comparison) -> str:

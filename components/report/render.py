@@ -80,7 +80,7 @@ def ratio(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """Returns a share in per cent."""
-    return NOTHING if value is None else f"{100 * value:.0f} %"
+    return NOTHING if value is None else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
 
 
 def signed(value: float | None) -> str:

@@ -292,7 +292,7 @@ def _confusion_rows(counts: np.ndarray, labels: Sequence[str]) -> list[list[Cell
     order = np.argsort(-mixed, axis=None, kind="stable")[:CONFUSIONS]
     rows = []
     for place in order:
-        true, said = np.unravel_index(place, mixed.shape)
+        true, said = (int(one) for one in np.unravel_index(place, mixed.shape))
         number = int(mixed[true, said])
         if number:
             part = number / counts[true].sum()

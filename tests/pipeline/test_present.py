@@ -35,6 +35,7 @@ def summary(**changed: Any) -> dict[str, Any]:
         },
         "classes": {"daisy": 3000, "rose": 3170},
         "served": "/srv/flowers/1700000000",
+        "report": "runs/flowers/reports/20260101-000000/index.html",
         "quarantine": "runs/flowers/quarantine/20260101-000000.jsonl",
         "log": "runs/flowers/logs/20260101-000000.log",
         "seconds": 61.4,
@@ -50,6 +51,7 @@ def test_a_pushed_run_ends_with_what_a_person_wants_to_read() -> None:
         "accuracy        0.912 on 1,234 validation photos; weakest class: rose (0.800)\n"
         "verdict         Passed: accuracy 0.912.\n"
         "served          /srv/flowers/1700000000\n"
+        "report          runs/flowers/reports/20260101-000000/index.html\n"
         "refused images  runs/flowers/quarantine/20260101-000000.jsonl\n"
         "log             runs/flowers/logs/20260101-000000.log\n"
         "time            61 s\n"
