@@ -86,7 +86,10 @@ def _why_no_baseline(push_directory: str, model_uri: str) -> str:
     # By content: another history's model may have stood at the same URI.
     if folder_digest(path_utils.serving_model_path(model_uri)) == manifest.model_digest:
         return ""
-    return f"version {manifest.version}, which is served, is not in this pipeline's metadata"
+    return (
+        f"version {manifest.version}, which is served, is not in this pipeline's metadata, or its "
+        "artifact was changed"
+    )
 
 
 def _measure(model_uri: str, examples: list[Artifact]) -> Measured:

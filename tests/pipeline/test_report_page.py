@@ -1,9 +1,11 @@
 """The pages of real runs in a real browser: what a person sees and sorts, and cannot be harmed by.
 
-One pipeline of three runs: pushed, refused by the model gate, refused by the data gate.
+One pipeline of five runs: pushed, refused by the model gate, refused by the data gate, pushed after
+the served model was damaged, failed.
 """
 
 import itertools
+import json
 import os
 import re
 from pathlib import Path
@@ -39,14 +41,24 @@ def runs(folder):
     # An untrained head gets photos wrong that the served one gets right.
     yield graft("run", config, "--set", "train.learning_rate=1e-9", "--set", "train.epochs=1")
     yield graft("run", config, "--set", "data.max_refused=0")
+    for model in (folder / "runs/tiny/artifacts/Trainer/model").glob("*/*/saved_model.pb"):
+        model.write_bytes(b"damaged")
+    other = ("--set", "head.hidden=[8]")
+    yield graft("run", config, *other)
+    night = "evaluate.slice_limits=[{slice: night, min_accuracy: 0.5}]"
+    yield graft("run", config, *other, "--set", night)
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     """The folder of all, the configuration and the summaries of the three runs."""
     folder = tmp_path_factory.mktemp("house")
-    summaries = [summary for _, summary, _ in runs(folder)]
-    assert [one["outcome"] for one in summaries] == ["pushed", "refused", "refused"], summaries
+    told = [(status, summary) for status, summary, _ in runs(folder)]
+    assert [status for status, _ in told] == [0, 3, 3, 0, 2], told
+    reports = sorted((folder / "runs/tiny/reports").glob("*/summary.json"))
+    summaries = [json.loads(path.read_text()) for path in reports]
+    outcomes = ["pushed", "refused", "refused", "pushed", "failed"]
+    assert [one["outcome"] for one in summaries] == outcomes
     return {"folder": folder, "config": folder / "tiny.yaml", "summaries": summaries}
 
 
@@ -84,7 +96,7 @@ def test_every_run_has_a_page_beside_its_configuration(house):
 
 
 def test_nothing_is_fetched(house):
-    for number in range(3):
+    for number in range(5):
         links = LINK.findall(page_of(house, number).read_text())
         allowed = ("data:image/", "#", "../index.html", "augmented.html")
         assert links
@@ -191,7 +203,7 @@ def test_it_fits_a_phone_and_a_desk_in_light_and_dark(house, browser, tmp_path, 
     browser.said.clear()
     browser.show(size, scheme)
     pages = {"index": page_of(house, 1).parents[1] / "index.html"}
-    pages |= {f"run-{number}": page_of(house, number) for number in range(3)}
+    pages |= {f"run-{number}": page_of(house, number) for number in range(5)}
     for title, page in pages.items():
         browser.open(page)
         browser.screenshot(folder / f"{title}-{name}-{scheme}.png")
@@ -210,12 +222,30 @@ def test_a_run_that_the_data_gate_refused_says_so_and_names_the_files(house, bro
     assert browser.evaluate("document.querySelectorAll('#data figure img').length") > 0
 
 
+def test_a_served_model_that_was_damaged_is_told_and_not_compared(house, browser):
+    summary = house["summaries"][3]
+    assert "or its artifact was changed." in summary["reason"]
+    assert (summary["baseline_metrics"], summary["verdict"]["comparison"]) == (None, None)
+    browser.open(page_of(house, 3))
+    assert "✓Not compared: version " in texts(browser, "#verdict")[0]
+    assert browser.evaluate("document.getElementById('comparison')") is None
+
+
+def test_a_run_that_failed_has_a_page_that_says_why(house, browser):
+    browser.open(page_of(house, 4))
+    assert texts(browser, "h2")[0] == "✗Failed"
+    card = texts(browser, "#verdict")[0]
+    assert "Expected evaluate.slice_limits to name a slice with validation photos" in card
+    assert house["summaries"][4]["log"] in card
+    assert browser.evaluate("document.getElementById('training')") is not None
+
+
 def test_the_index_links_every_run_and_draws_the_trend(house, browser):
     browser.open(page_of(house, 0).parents[1] / "index.html")
     ids = [summary["run_id"] for summary in house["summaries"]]
     assert texts(browser, "tbody th") == ids[::-1]
     links = browser.evaluate("[...document.querySelectorAll('tbody a')].map(one => one.href)")
-    assert links == [page_of(house, number).as_uri() for number in (2, 1, 0)]
+    assert links == [page_of(house, number).as_uri() for number in (4, 3, 2, 1, 0)]
     assert browser.evaluate("document.images.length") == 1
 
 
@@ -230,8 +260,8 @@ def test_a_page_that_is_gone_is_made_again(house):
 
 def test_the_served_model_is_traced_to_all_that_it_was_made_of(house):
     status, traced, _ = graft("explain", house["config"], "--served")
-    first = house["summaries"][0]
-    assert (status, traced["run_id"]) == (0, first["run_id"])
+    pushed = house["summaries"][3]
+    assert (status, traced["run_id"]) == (0, pushed["run_id"])
     assert traced["photos"]["source"] == str(house["folder"] / "photos")
     digests = [
         traced["photos"]["fingerprint"],
@@ -242,5 +272,5 @@ def test_the_served_model_is_traced_to_all_that_it_was_made_of(house):
     ]
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
     assert {"Trainer", "Transform", "Evaluator", "ModelGate"} <= set(traced["code"])
-    assert str(traced["model"]["version"]) == Path(first["served"]).name
+    assert str(traced["model"]["version"]) == Path(pushed["served"]).name
     assert {"tfx", "tensorflow", "keras", "python"} <= set(traced["packages"])
