@@ -14,6 +14,7 @@ from components.plots import FIRST, GRID, INK, SECOND, SOFT, draw_svg, finish
 MOST_COUNTED = 25  # classes up to which each cell tells its count
 MOST_NAMED = 60  # classes up to which rows and columns have names
 NAME_LENGTH = 24  # characters
+SHORT = 5  # characters of names that stand upright below their columns
 DARK = 0.75  # share from which words on a cell are nearly white, on a light page and a dark one
 ON_DARK = "#FDFDFD"
 TREND_SIZE = (7.0, 1.9)  # inches
@@ -43,7 +44,8 @@ def draw_confusion(counts: np.ndarray, labels: Sequence[str]) -> str:
         places = np.arange(classes) + 0.5 if classes <= MOST_NAMED else []
         shown = names if classes <= MOST_NAMED else []
         size = 10 if classes <= MOST_COUNTED else 6
-        axes.set_xticks(places, shown, rotation=90, fontsize=size, **NO_MATH)
+        turn = 90 if max(map(len, names)) > SHORT else 0
+        axes.set_xticks(places, shown, rotation=turn, fontsize=size, **NO_MATH)
         axes.set_yticks(places, shown, fontsize=size, **NO_MATH)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
