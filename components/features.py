@@ -43,5 +43,6 @@ SERVE_BYTES = "serving_default"  # image_bytes: string [batch]
 SERVE_EXAMPLES = "serving_examples"  # examples: serialized tf.Example, string [batch]
 CLASSIFY_FEATURES = "classify_features"  # embedding: float32 [batch, width] -> probabilities
 EMBED = "embed"  # image_bytes -> embedding: float32 [batch, width]
-INDEX_LABELS = "index_labels"  # examples -> label_index, for TFMA
+SERVE_PIXELS = "serving_pixels"  # pixels: uint8 [batch, height, width, 3], RGB
 PROBABILITIES = "probabilities"  # float32 [batch, classes], in vocabulary order
+DECODED = "decoded"  # bool [batch]: false where a file is no image; the row's rest is empty

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError, first_line
+from components.features import DECODED
 from components.image_example_gen.decoding import decode_with_tensorflow
 from components.image_example_gen.examine import Limits, examine
 from components.image_example_gen.headers import read_header, sniff_format
@@ -100,7 +101,7 @@ def load_signature(
             f"has {', '.join(sorted(signatures)) or 'none'}. Call graft run, which pushes a new "
             "version of an older model; move a foreign version away."
         )
-    missing = set(outputs) - set(signatures[signature].structured_outputs)
+    missing = {DECODED, *outputs} - set(signatures[signature].structured_outputs)
     if missing:
         raise not_ours(version, f"without the outputs {', '.join(sorted(missing))}")
     return model, signatures[signature], version
@@ -187,22 +188,16 @@ def _ask_batch(
 
     contents = {file: _read(file) for file in files}
     readable = [file for file in files if isinstance(contents[file], bytes)]
-    answers: dict[Path, Answer | str] = {}
+    answers: dict[Path, Answer | str] = {file: str(contents[file]) for file in files}
     if readable:
-        try:
-            answer = function(image_bytes=tf.constant([contents[file] for file in readable]))
-            columns = (answer[name].numpy() for name in outputs)
-            parts = (dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True))
-            answers = dict(zip(readable, parts, strict=True))
-        except tf.errors.OpError as error:
-            if len(files) == 1:
-                answers = {files[0]: _why(contents[files[0]], error)}
+        answer = function(image_bytes=tf.constant([contents[file] for file in readable]))
+        columns = {name: answer[name].numpy() for name in outputs}
+        for row, file in enumerate(readable):
+            if answer[DECODED][row]:
+                answers[file] = {name: column[row] for name, column in columns.items()}
             else:
-                # One file that is no image fails its whole batch, so each is asked alone.
-                for file in readable:
-                    answers[file] = next(_ask_batch(function, outputs, [file]))[1]
-    for file in files:
-        yield file, answers[file] if file in answers else str(contents[file])
+                answers[file] = _why(contents[file])
+    yield from ((file, answers[file]) for file in files)
 
 
 def _read(file: Path) -> bytes | str:
@@ -221,13 +216,13 @@ def _read(file: Path) -> bytes | str:
         return _words(error.fault)
 
 
-def _why(content: bytes | str, error: Exception) -> str:
+def _why(content: bytes | str) -> str:
     """Says in the words of ingestion what is wrong with a file that the model could not take."""
     if isinstance(content, bytes):
         fault = examine(content, Limits(MAX_PIXELS, 1), decode_with_tensorflow)
         if isinstance(fault, Fault):
             return _words(fault)
-    return f"refused by the model: {first_line(error)}"
+    return "refused by the model: it could not be decoded"
 
 
 def _words(fault: Fault) -> str:

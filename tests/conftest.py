@@ -224,7 +224,15 @@ def examples_file(
 
 
 @pytest.fixture(scope="session")
-def transform_output(tmp_path_factory: pytest.TempPathFactory, examples_file: Path) -> Any:
+def image_settings() -> dict[str, Any]:
+    """The settings that the shared graph is made with."""
+    return {"size": SIZE, "resize": "stretch", "preprocessing": "rescale_0_1"}
+
+
+@pytest.fixture(scope="session")
+def transform_output(
+    tmp_path_factory: pytest.TempPathFactory, examples_file: Path, image_settings: dict[str, Any]
+) -> Any:
     """Transform's graph of `examples_file`: 8x8 pixels in [0, 1], classes blue and red."""
     tft = pytest.importorskip("tensorflow_transform")
     import apache_beam as beam
@@ -243,8 +251,7 @@ def transform_output(tmp_path_factory: pytest.TempPathFactory, examples_file: Pa
     source = tfxio.TFExampleRecord(
         str(examples_file), schema=schema, telemetry_descriptors=["tests"]
     )
-    settings = {"size": SIZE, "resize": "stretch", "preprocessing": "rescale_0_1"}
-    preprocess = functools.partial(preprocessing_fn, custom_config=settings)
+    preprocess = functools.partial(preprocessing_fn, custom_config=image_settings)
     folder = tmp_path_factory.mktemp("transform")
     with (
         beam.Pipeline(runner=FnApiRunner()) as pipe,

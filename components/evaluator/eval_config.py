@@ -6,10 +6,9 @@ import json
 from tensorflow_model_analysis.proto import config_pb2
 
 from components import features
-from components.evaluator.results import ACCURACY, AUC, LOG_LOSS, TOP_K, top_k
+from components.evaluator.results import ACCURACY, LOG_LOSS, TOP_K, top_k
 
 SLICE = "slice"  # feature: names of all slices that a photo is in
-AUC_THRESHOLDS = 200
 
 
 def build_eval_config() -> config_pb2.EvalConfig:
@@ -30,7 +29,7 @@ def build_eval_config() -> config_pb2.EvalConfig:
 
 
 def add_metrics(config: config_pb2.EvalConfig, classes: int) -> None:
-    """Adds what depends on the classes: log loss, top-k, confusion matrix, AUC of each class.
+    """Adds what depends on the classes: log loss, top-k, confusion matrix.
 
     Args:
         config: what `build_eval_config` gave.
@@ -45,9 +44,6 @@ def add_metrics(config: config_pb2.EvalConfig, classes: int) -> None:
     )
     if k := top_k(classes):
         measured.metrics.append(_metric("SparseTopKCategoricalAccuracy", name=TOP_K.format(k), k=k))
-    one_against_the_rest = config.metrics_specs.add()
-    one_against_the_rest.binarize.class_ids.values.extend(range(classes))
-    one_against_the_rest.metrics.append(_metric("AUC", name=AUC, num_thresholds=AUC_THRESHOLDS))
 
 
 def _metric(kind: str, /, **config: object) -> config_pb2.MetricConfig:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from components.evaluator.photos import CANDIDATE, read_photos
+from components.evaluator.ranking import areas_under_curve
 from components.evaluator.reliability import calibration_error
 
 ACCURACY = "accuracy"
@@ -66,12 +67,13 @@ def read_metrics(evaluation: str) -> dict[str, Metrics]:
     photos = read_photos(evaluation)
     labels = photos.labels.union
     found: dict[str, Metrics] = {}
-    areas = _read_values(evaluation, found)
+    _read_values(evaluation, found)
     confusions = _read_confusions(evaluation, len(labels) + 1)
     for model, metrics in found.items():
         # The last row is of photos whose label no model knows.
         metrics.confusion = confusions[model][:-1, :-1]
-        metrics.per_class = _per_class(confusions[model], labels, areas.get(model, {}))
+        areas = areas_under_curve(photos.probabilities[model], photos.label_index)
+        metrics.per_class = _per_class(confusions[model], labels, areas)
         known = [one for one in metrics.per_class.values() if one["recall"] is not None]
         metrics.overall |= _summarize(known)
         metrics.overall[CALIBRATION_ERROR] = calibration_error(
@@ -80,11 +82,10 @@ def read_metrics(evaluation: str) -> dict[str, Metrics]:
     return found
 
 
-def _read_values(evaluation: str, found: dict[str, Metrics]) -> dict[str, dict[int, float]]:
-    """Fills in TFMA's values, and returns by model and column the area under the curve."""
+def _read_values(evaluation: str, found: dict[str, Metrics]) -> None:
+    """Fills in TFMA's values."""
     import tensorflow_model_analysis as tfma
 
-    areas: dict[str, dict[int, float]] = {}
     for record in tfma.load_metrics(evaluation):
         keys = record.slice_key.single_slice_keys
         name = keys[0].bytes_value.decode() if keys else None
@@ -93,13 +94,8 @@ def _read_values(evaluation: str, found: dict[str, Metrics]) -> dict[str, dict[i
                 continue
             model = pair.key.model_name or CANDIDATE
             metrics, value = found.setdefault(model, Metrics()), pair.value.double_value.value
-            if pair.key.name == AUC:
-                if name is None:
-                    areas.setdefault(model, {})[pair.key.sub_key.class_id.value] = value
-                continue
             values = metrics.overall if name is None else metrics.by_slice.setdefault(name, {})
             values[pair.key.name] = value
-    return areas
 
 
 def _read_confusions(evaluation: str, classes: int) -> dict[str, np.ndarray]:
@@ -123,19 +119,17 @@ def _read_confusions(evaluation: str, classes: int) -> dict[str, np.ndarray]:
 
 
 def _per_class(
-    confusion: np.ndarray, labels: Sequence[str], areas: dict[int, float]
+    confusion: np.ndarray, labels: Sequence[str], areas: Sequence[float | None]
 ) -> dict[str, dict[str, float | None]]:
     right = np.diag(confusion)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     per_class: dict[str, dict[str, float | None]] = {}
     for row, label in enumerate(labels):
-        is_told = 0 < support[row] < confusion.sum()
         per_class[label] = {
             "precision": _ratio(right[row], predicted[row]),
             "recall": _ratio(right[row], support[row]),
             "f1": _ratio(2 * right[row], support[row] + predicted[row]),
-            # Against the rest there must be both.
-            "auc": areas.get(row) if is_told else None,
+            "auc": areas[row],
             "support": int(support[row]),
         }
     return per_class

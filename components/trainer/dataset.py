@@ -208,6 +208,18 @@ def feature_batches(
     return batches
 
 
+def first_images(files: Sequence[str], count: int) -> list[bytes]:
+    """Returns the encoded images of the first examples, fewer where there are fewer.
+
+    Args:
+        files: TFRecord files.
+        count: at least 1.
+    """
+    parse = _parser({features.IMAGE: tf.io.FixedLenFeature([], tf.string)}, single=True)
+    records = _records(files).take(count).map(parse)
+    return [record[features.IMAGE] for record in records.as_numpy_iterator()]
+
+
 def count_steps(images: int, batch_size: int) -> int:
     """Returns the steps of an epoch, the last of which may have fewer images."""
     return math.ceil(images / batch_size)

@@ -17,6 +17,7 @@ from components.evaluator.feature_facts import FeatureFacts, write_facts
 from components.trainer import (
     augmentation,
     curves,
+    dataset,
     extraction,
     model,
     observations,
@@ -26,6 +27,7 @@ from components.trainer import (
     stages,
     tuned,
     warm_start,
+    warmup,
 )
 from components.trainer.preparation import Prepared
 from components.trainer.progress import BUDGET, Budget, Keeper, Progress
@@ -68,8 +70,13 @@ def run_fn(fn_args: Any) -> None:
         courses |= _fine_tune(prepared, head, context, courses[HEAD], notes)
 
     embedder = _in_float32(prepared)
-    module = signatures.ServingModule(head, embedder, prepared.transform_output, prepared.labels)
+    module = signatures.ServingModule(
+        head, embedder, prepared.transform_output, prepared.labels, settings["image"]
+    )
     signatures.export(module, fn_args.serving_model_dir)
+    warmup.write_requests(
+        fn_args.serving_model_dir, dataset.first_images(prepared.files, max(warmup.BATCHES))
+    )
     head.set_weights(head_weights)
     warm_start.save(fn_args.serving_model_dir, head, facts)
     if gives_kept_features(settings) and _kept(courses) == HEAD:

@@ -23,6 +23,8 @@ def save_model(folder: Path, scale: float = 1 / 7, signature: str = "embed") -> 
     """Saves a model whose features are the mean red, green and blue, scaled, a hundred times."""
     import tensorflow as tf
 
+    from components.transform.tolerant import map_images
+
     class Model(tf.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -34,8 +36,9 @@ def save_model(folder: Path, scale: float = 1 / 7, signature: str = "embed") -> 
                 image = tf.io.decode_image(content, channels=3, expand_animations=False)
                 return tf.reduce_mean(tf.cast(image, tf.float32), axis=[0, 1])
 
-            means = tf.map_fn(mean, image_bytes, fn_output_signature=tf.float32)
-            return {"embedding": tf.tile(means * self.scale, [1, WIDTH // 3])}
+            means, decoded = map_images(image_bytes, mean, (3,), 1)
+            embedding = tf.tile(means * self.scale, [1, WIDTH // 3])
+            return {"embedding": embedding, "decoded": decoded}
 
     model = Model()
     tf.saved_model.save(model, str(folder), signatures={signature: model.embed})
@@ -248,7 +251,10 @@ def test_a_foreign_signature_is_told_with_what_it_gives(
     tf = pytest.importorskip("tensorflow")
     module = tf.Module()
     function = tf.function(
-        lambda image_bytes: {key: tf.zeros([tf.size(image_bytes), *shape])},
+        lambda image_bytes: {
+            key: tf.zeros([tf.size(image_bytes), *shape]),
+            "decoded": tf.ones([tf.size(image_bytes)], tf.bool),
+        },
         input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")],
     )
     signatures = {"embed": function.get_concrete_function()}

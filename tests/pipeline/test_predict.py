@@ -18,6 +18,8 @@ def save_model(folder: Path, labels: tuple[str, str] = ("blue", "red")) -> None:
     """Saves a model with the signature of ours that tells blue images from red ones."""
     import tensorflow as tf
 
+    from components.transform.tolerant import map_images
+
     class Model(tf.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -30,7 +32,7 @@ def save_model(folder: Path, labels: tuple[str, str] = ("blue", "red")) -> None:
                 sums = tf.reduce_sum(tf.cast(image, tf.float32), axis=[0, 1])
                 return sums[0] / (sums[0] + sums[2])
 
-            red = tf.map_fn(share_of_red, image_bytes, fn_output_signature=tf.float32)
+            red, decoded = map_images(image_bytes, share_of_red, (), 1)
             probabilities = tf.stack([1 - red, red], axis=1)
             best = tf.argmax(probabilities, axis=1)
             return {
@@ -38,6 +40,7 @@ def save_model(folder: Path, labels: tuple[str, str] = ("blue", "red")) -> None:
                 "score": tf.reduce_max(probabilities, axis=1),
                 "labels": tf.gather(self.labels, tf.argsort(-probabilities)),
                 "scores": -tf.sort(-probabilities),
+                "decoded": decoded,
             }
 
     model = Model()
@@ -198,7 +201,9 @@ def test_a_foreign_model_is_told_with_what_it_lacks(tmp_path: Path) -> None:
         str(tmp_path / "served" / "7"),
         signatures={"serving_default": function.get_concrete_function()},
     )
-    with pytest.raises(InputError, match="served/7, without the outputs labels, score, scores"):
+    with pytest.raises(
+        InputError, match="served/7, without the outputs decoded, labels, score, scores"
+    ):
         list(predict(tmp_path / "served", []))
 
 

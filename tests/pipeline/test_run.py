@@ -226,7 +226,7 @@ def test_the_served_model_answers_without_our_code(first, workshop):
     assert told["signatures"] == [
         "classify_features",
         "embed",
-        "index_labels",
+        "serving_pixels",
         "serving_default",
         "serving_examples",
     ]

@@ -28,7 +28,9 @@ HEAD = {"hidden": [6], "activation": "relu", "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, transform_output: Any) -> Path:
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, transform_output: Any, image_settings: dict[str, Any]
+) -> Path:
     """Two models with one base and different heads, `one` and `other`."""
     keras.utils.set_random_seed(0)
     pixels = keras.Input((SIZE, SIZE, 3))
@@ -37,7 +39,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory, transform_output: Any) ->
     folder = tmp_path_factory.mktemp("models")
     for seed, name in enumerate(("one", "other")):
         head = new_head(5, 2, HEAD, seed)
-        module = signatures.ServingModule(head, embedder, transform_output, ("blue", "red"))
+        module = signatures.ServingModule(
+            head, embedder, transform_output, ("blue", "red"), image_settings
+        )
         signatures.export(module, str(folder / name))
         write_facts(str(folder / name), FeatureFacts(SPACE, 5))
     return folder

@@ -365,7 +365,7 @@ def test_the_tokens_of_a_transformer_become_a_map_that_is_pooled(tmp_path: Path)
 @pytest.mark.e2e
 @needs_hub
 def test_a_preset_is_served_in_a_fresh_process_without_keras_hub(
-    tmp_path: Path, transform_output: Any, photo_contents: Any
+    tmp_path: Path, transform_output: Any, image_settings: dict[str, Any], photo_contents: Any
 ) -> None:
     import keras
     import tensorflow as tf
@@ -377,7 +377,7 @@ def test_a_preset_is_served_in_a_fresh_process_without_keras_hub(
     embedder = pooled_base(load_base({"preset": str(tmp_path / "preset")}, 8), 8, "max")
     layers = [keras.Input(embedder.output.shape[1:]), keras.layers.Dense(2, activation="softmax")]
     head = keras.Sequential(layers)
-    module = ServingModule(head, embedder, transform_output, ["blue", "red"])
+    module = ServingModule(head, embedder, transform_output, ["blue", "red"], image_settings)
     export(module, str(tmp_path / "served"))
     (tmp_path / "photo.png").write_bytes(photo_contents[0])
     paths = (str(tmp_path / name) for name in ("served", "photo.png", "answer.npy"))

@@ -200,13 +200,17 @@ numpy.savez(sys.argv[3], **{name: answers[name] for name in ("embedding", "proba
 @pytest.mark.e2e
 @pytest.mark.parametrize("save", [save_keras, save_hub])
 def test_the_served_model_answers_in_a_fresh_process(
-    tmp_path: Path, save: Callable[[Path], Any], transform_output: Any, photo_contents: Any
+    tmp_path: Path,
+    save: Callable[[Path], Any],
+    transform_output: Any,
+    image_settings: dict[str, Any],
+    photo_contents: Any,
 ) -> None:
     save(tmp_path / "model")
     embedder = pooled_base(load_base(settings(tmp_path / "model"), SIZE), SIZE, "average")
     layers = [keras.Input(embedder.output.shape[1:]), keras.layers.Dense(2, activation="softmax")]
     head = keras.Sequential(layers)
-    module = ServingModule(head, embedder, transform_output, ["blue", "red"])
+    module = ServingModule(head, embedder, transform_output, ["blue", "red"], image_settings)
     export(module, str(tmp_path / "served"))
     (tmp_path / "photo.png").write_bytes(photo_contents[0])
     # The folder is gone where the model is served.

@@ -22,7 +22,6 @@ SIGNATURES = {
     "serving_default": "image_bytes",
     "serving_examples": "examples",
     "embed": "image_bytes",
-    "index_labels": "examples",
 }
 ASK = """
 import sys
@@ -50,14 +49,14 @@ def example(content: bytes, label: bytes | None) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def parts(transform_output: Any) -> dict[str, Any]:
+def parts(transform_output: Any, image_settings: dict[str, Any]) -> dict[str, Any]:
     keras.utils.set_random_seed(0)
     pixels = keras.Input((SIZE, SIZE, 3))
     base = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
     embedder = backbones.pooled_base(base, SIZE, "average")
     head = new_head(4, len(CLASSES), {"hidden": [6], "dropout": 0.5})
     classifier = model.join(embedder, head)
-    module = signatures.ServingModule(head, embedder, transform_output, CLASSES)
+    module = signatures.ServingModule(head, embedder, transform_output, CLASSES, image_settings)
     return {"module": module, "classifier": classifier, "embedder": embedder}
 
 
@@ -141,23 +140,15 @@ def test_embed_gives_the_pooled_features_of_the_base(
     np.testing.assert_allclose(served["embed/embedding"], expected, atol=1e-5)
 
 
-def test_index_labels_gives_rows_of_the_vocabulary_and_minus_one(
-    served: dict[str, np.ndarray], transform_output: Any
-) -> None:
-    rows = transform_output.vocabulary_by_name("labels")
-    expected = [rows.index(b"red"), rows.index(b"blue"), -1]
-    assert served["index_labels/label_index"].tolist() == expected
-
-
 def test_the_names_are_those_of_the_contract(parts: dict[str, Any]) -> None:
     functions = parts["module"].signatures()
-    classified = ["label", "labels", "probabilities", "score", "scores"]
+    classified = ["decoded", "label", "labels", "probabilities", "score", "scores"]
     assert {name: sorted(one.structured_outputs) for name, one in functions.items()} == {
         "serving_default": classified,
         "serving_examples": classified,
         "classify_features": ["probabilities"],
-        "embed": ["embedding"],
-        "index_labels": ["label_index"],
+        "embed": ["decoded", "embedding"],
+        "serving_pixels": classified,
     }
     inputs = {name: one.inputs[0] for name, one in functions.items()}
     assert {name: given.name.partition(":")[0] for name, given in inputs.items()} == {
@@ -165,8 +156,10 @@ def test_the_names_are_those_of_the_contract(parts: dict[str, Any]) -> None:
         "serving_examples": "examples",
         "classify_features": "embedding",
         "embed": "image_bytes",
-        "index_labels": "examples",
+        "serving_pixels": "pixels",
     }
+    decoded = inputs.pop("serving_pixels")
+    assert (decoded.dtype, tuple(decoded.shape)) == (tf.uint8, (None, None, None, 3))
     vectors = inputs.pop("classify_features")
     assert (vectors.dtype, tuple(vectors.shape)) == (tf.float32, (None, 4))
     assert {(given.dtype, tuple(given.shape)) for given in inputs.values()} == {
@@ -183,18 +176,69 @@ def test_an_example_without_a_label_is_classified(
 
 
 def test_a_model_of_two_classes_has_two_labels(
-    parts: dict[str, Any], transform_output: Any, photo_contents: Sequence[bytes]
+    parts: dict[str, Any],
+    transform_output: Any,
+    image_settings: dict[str, Any],
+    photo_contents: Sequence[bytes],
 ) -> None:
     embedder = parts["embedder"]
     head = new_head(4, 2, {"hidden": [], "dropout": 0.0})
-    module = signatures.ServingModule(head, embedder, transform_output, ("blue", "red"))
+    module = signatures.ServingModule(
+        head, embedder, transform_output, ("blue", "red"), image_settings
+    )
     answer = module.serve_bytes(tf.constant(photo_contents[:2]))
     assert (answer["labels"].shape, answer["scores"].shape) == ((2, 2), (2, 2))
 
 
-def test_what_is_no_image_is_an_error_for_the_client(parts: dict[str, Any]) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        parts["module"].serve_bytes(tf.constant([b"no image"]))
+def test_what_is_no_image_gets_an_empty_row_and_leaves_its_neighbours_alone(
+    exported: Path, photo_contents: Sequence[bytes]
+) -> None:
+    model = tf.saved_model.load(str(exported))
+    good, other = photo_contents[:2]
+    mixed = tf.constant([b"no image", good, b"", other, other[: len(other) // 2]])
+    alone = model.signatures["serving_default"](image_bytes=tf.constant([good, other]))
+    answer = model.signatures["serving_default"](image_bytes=mixed)
+    assert answer["decoded"].numpy().tolist() == [False, True, False, True, False]
+    assert set(answer) == set(alone)
+    for name, values in answer.items():
+        expected, found = alone[name].numpy(), values.numpy()
+        if expected.dtype == object:
+            assert found[[1, 3]].tolist() == expected.tolist()
+        else:
+            np.testing.assert_allclose(found[[1, 3]], expected, atol=1e-6)
+        assert not found[[0, 2, 4]].astype(bool).any(), name
+    embedding = model.signatures["embed"](image_bytes=mixed)
+    assert embedding["decoded"].numpy().tolist() == [False, True, False, True, False]
+    assert not embedding["embedding"].numpy()[[0, 2, 4]].any()
+
+
+def test_a_batch_without_an_image_is_answered(exported: Path) -> None:
+    model = tf.saved_model.load(str(exported))
+    answer = model.signatures["serving_default"](image_bytes=tf.constant([b"no image"]))
+    assert answer["probabilities"].shape == (1, len(CLASSES))
+    assert not answer["decoded"].numpy().any()
+
+
+def test_decoded_pixels_are_classified_as_their_files(
+    exported: Path, photo_contents: Sequence[bytes]
+) -> None:
+    model = tf.saved_model.load(str(exported))
+    for content in photo_contents[:3]:
+        pixels = tf.io.decode_image(content, channels=3, expand_animations=False)
+        by_pixels = model.signatures["serving_pixels"](pixels=pixels[tf.newaxis])
+        by_bytes = model.signatures["serving_default"](image_bytes=tf.constant([content]))
+        np.testing.assert_allclose(by_pixels["probabilities"], by_bytes["probabilities"], atol=1e-6)
+
+
+def test_no_operation_of_the_graph_is_python(exported: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    found = saved_model_pb2.SavedModel()
+    found.ParseFromString((exported / "saved_model.pb").read_bytes())
+    graph = found.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    assert {node.op for node in nodes} & {"IgnoreErrorsDataset", "DatasetToSingleElement"}
+    assert not [node.op for node in nodes if "PyFunc" in node.op or "Py" in node.op]
 
 
 def test_features_that_embed_gives_are_classified_as_their_images(
