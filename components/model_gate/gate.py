@@ -26,6 +26,7 @@ from components.model_gate.comparison import CONFIDENCE, P_VALUE, Comparison, Pa
 from components.model_gate.limits import Limits, SliceLimit
 from components.verdict import Check, Verdict
 
+MOST_CLASSES = 10  # that have become worse and are named
 # Half the width of an interval that tells models apart which are 2 percentage points apart.
 RESOLUTION = 0.02
 # The checks of one figure each: name of the limit, of the metric, words, whether high is good.
@@ -198,14 +199,14 @@ def _check_recalls(recalls: Mapping[str, Mapping[str, float]], limit: float) -> 
     may be so by chance: Bonferroni's correction.
     """
     drops = {label: one[BASELINE] - one[CANDIDATE] for label, one in recalls.items()}
-    worst = max(drops, key=lambda label: drops[label])
     level = (1 - CONFIDENCE) / len(recalls)
+    ranked = sorted(drops, key=lambda label: -drops[label])
     failed = [
         label
-        for label, drop in drops.items()
-        if drop > limit + ROUNDING and recalls[label][P_VALUE] < level
+        for label in ranked
+        if drops[label] > limit + ROUNDING and recalls[label][P_VALUE] < level
     ]
-    for label in failed:
+    for label in failed[:MOST_CLASSES]:
         one = recalls[label]
         words = (
             f"Recall of {label} {one[CANDIDATE]:.3f}, the served model's {one[BASELINE]:.3f}: a "
@@ -213,12 +214,15 @@ def _check_recalls(recalls: Mapping[str, Mapping[str, float]], limit: float) -> 
             "or raise evaluate.max_recall_drop."
         )
         yield Check(f"max_recall_drop.{label}", drops[label], limit, False, words)
+    if len(failed) > MOST_CLASSES:
+        words = f"The recall of {len(failed) - MOST_CLASSES:,} more classes falls likewise."
+        yield Check("max_recall_drop", drops[failed[MOST_CLASSES]], limit, False, words)
     if not failed:
         words = (
-            f"No class's recall falls by more than {limit:.3f} beyond noise ({worst} "
-            f"{_signed(-drops[worst])})."
+            f"No class's recall falls by more than {limit:.3f} beyond noise ({ranked[0]} "
+            f"{_signed(-drops[ranked[0]])})."
         )
-        yield Check("max_recall_drop", drops[worst], limit, True, words)
+        yield Check("max_recall_drop", drops[ranked[0]], limit, True, words)
 
 
 def _check_slice(photos: Photos, paired: Paired | None, limit: SliceLimit) -> Check:

@@ -169,6 +169,16 @@ def test_a_class_that_has_become_worse_beyond_noise_is_refused_though_accuracy_r
     assert verdict_of(given, max_recall_drop=0.3).passed
 
 
+def test_of_many_classes_that_have_become_worse_the_first_are_named() -> None:
+    labels = [f"class{number:02d}" for number in range(14)]
+    truth = [label for label in labels for _ in range(40)]
+    others = dict(zip(labels, labels[1:] + labels[:1], strict=True))
+    given = photos_of(truth, {CANDIDATE: [others[one] for one in truth], BASELINE: truth})
+    failed = [check for check in verdict_of(given).checks if "max_recall_drop" in check.name]
+    assert len(failed) == 11 and not any(check.passed for check in failed)
+    assert failed[-1].words == "The recall of 4 more classes falls likewise."
+
+
 def test_a_class_whose_drop_may_be_noise_passes_and_is_told() -> None:
     # Five photos of fifty: McNemar's p value is 2 / 2^5, above 0.05 / 2 classes.
     check = check_of(
