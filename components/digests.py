@@ -6,7 +6,7 @@ hit; every stage therefore carries `code_digest` of its entry module among its p
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -34,16 +34,16 @@ def parts_digest(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()
 
 
-def folder_digest(folder: str | Path, leaving_out: str = "") -> str:
+def folder_digest(folder: str | Path, leaving_out: Collection[str] = ()) -> str:
     """Returns a digest of all files below a folder: their relative paths and their contents.
 
     Args:
         folder: the folder.
-        leaving_out: name of files that do not count. Default: all count.
+        leaving_out: names of files that do not count. Default: all count.
     """
     digest = hashlib.sha256()
     files = (path for path in Path(folder).rglob("*") if path.is_file())
-    for path in sorted(path for path in files if path.name != leaving_out):
+    for path in sorted(path for path in files if path.name not in leaving_out):
         digest.update(f"{path.relative_to(folder)}\0{file_digest(path)}\0".encode())
     return digest.hexdigest()
 

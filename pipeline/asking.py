@@ -21,6 +21,7 @@ from components.image_example_gen.quarantine import Fault
 from components.image_example_gen.reencode import ReencodeError, to_served
 from components.image_example_gen.sources import is_system_name, read_content, why_missing
 from components.pusher import served
+from components.pusher.manifest import MANIFEST, find_faults
 
 BATCH = 32  # images a call
 MAX_PIXELS = 1 << 29  # TensorFlow's own limit; a served model takes any size up to it
@@ -87,9 +88,14 @@ def load_signature(
             f"Expected a served model. Received: push.directory={push_directory} without a version."
             " Call graft run first."
         )
+    version = push_directory / str(found[-1])
+    if (version / MANIFEST).is_file() and (faults := find_faults(version)):
+        raise InputError(
+            f"Expected the served version as it was pushed. Received: {version}: "
+            f"{' '.join(faults)} Call graft run, which pushes it again, or graft rollback."
+        )
     import tensorflow as tf
 
-    version = push_directory / str(found[-1])
     try:
         model = tf.saved_model.load(str(version))
         signatures = dict(model.signatures)

@@ -231,11 +231,10 @@ def history(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """List runs, outcomes, metrics and models, and say which model is served."""
     from pipeline import config as configuration
     from pipeline import present
-    from pipeline.history import History, list_runs
+    from pipeline.history import list_runs
 
     loaded = configuration.load(config, overrides, check_inputs=False)
-    result = list_runs(History(loaded.metadata_path), loaded.push.directory, loaded.lock_path)
-    present.show(as_json, result, present.history_text)
+    present.show(as_json, list_runs(loaded), present.history_text)
 
 
 @main.command()
@@ -278,6 +277,43 @@ def compare(
     loaded = configuration.load(config, overrides, check_inputs=False)
     result = compare_runs(History(loaded.metadata_path), loaded.reports, (run_a, run_b))
     present.show(as_json, result, present.compare_text)
+
+
+@main.command()
+@configured
+@click.option("--to", type=int, metavar="VERSION", help="Default: the last other model.")
+def rollback(config: Path, overrides: tuple[str, ...], as_json: bool, to: int | None) -> None:
+    """Serve an earlier version again, as a new version on top, which servers take.
+
+    The version is checked file by file first. What was served is not pushed again by a run until a
+    rollback returns to it.
+    """
+    from pipeline import config as configuration
+    from pipeline import present
+    from pipeline.rollback import roll_back
+
+    loaded = configuration.load(config, overrides, check_inputs=False)
+    present.show(as_json, roll_back(loaded, to), present.rollback_text)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--key", type=click.Path(path_type=Path), metavar="PEM", help="Public key of the signature."
+)
+@json_option
+def verify(folder: Path, key: Path | None, as_json: bool) -> None:
+    """Check that a version is, file by file, what was pushed; with --key also who pushed it.
+
+    DIR is a version's folder, or push.directory for the version that is served.
+    """
+    from pipeline import present
+    from pipeline import rollback as rolling
+
+    result = rolling.verify(folder, key)
+    present.show(as_json, result, present.verify_text)
+    if result["faults"]:
+        sys.exit(REFUSED_STATUS)
 
 
 @main.command()

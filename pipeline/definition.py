@@ -8,7 +8,7 @@ from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, 
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.placeholder import placeholder
 from tfx.orchestration import metadata, pipeline
-from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
@@ -23,7 +23,9 @@ from components.evaluator.eval_config import build_eval_config
 from components.image_example_gen.component import ImageExampleGen
 from components.model_gate.component import ModelGate
 from components.pusher.component import Pusher
+from components.pusher.executor import Settings as PushSettings
 from components.trainer import feature_cache, preset_base, warm_start_strategy
+from components.verdict import VERDICT
 from pipeline.beam_options import SLOTS, VARIABLE
 from pipeline.config import NO_WEIGHTS, Config
 
@@ -99,6 +101,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
     )
     transform.add_upstream_node(data_gate)
 
+    trainer_sha256 = digests.code_digest(RUN_FN.rpartition(".")[0])
     training = {
         **settings,
         "base_sha256": base_digest(config),
@@ -141,7 +144,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         hyperparameters=tuner.outputs["best_hyperparameters"] if config.tune.trials else None,
         custom_config={
             **training,
-            "code_sha256": digests.code_digest(RUN_FN.rpartition(".")[0]),
+            "code_sha256": trainer_sha256,
         },
     )
 
@@ -187,11 +190,19 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=model_gate.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(
-                base_directory=str(config.push.directory)
-            )
-        ),
+        examples=example_gen.outputs["examples"],
+        verdict=model_gate.outputs[VERDICT],
+        directory=str(config.push.directory),
+        settings=PushSettings(
+            config.name,
+            config.push.keep,
+            str(config.push.signing_key or ""),
+            {
+                "base_sha256": training["base_sha256"],
+                "code_sha256": {"Transform": transform_sha256, "Trainer": trainer_sha256},
+                "configuration_sha256": digests.parts_digest([config.to_yaml()]),
+            },
+        ).to_json(),
     )
 
     return pipeline.Pipeline(

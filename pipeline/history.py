@@ -16,7 +16,9 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from components.errors import InputError
 from components.pusher import served
 from components.verdict import VERDICT, VERDICT_FILE, Verdict
+from pipeline.config import Config
 from pipeline.lock import is_locked
+from pipeline.rollback import read_rollbacks
 
 RUN_TYPE = "pipeline_run"
 NODE_TYPE = "node"
@@ -193,21 +195,27 @@ def read_verdict(stage: Stage) -> Verdict | None:
     return Verdict.from_json((Path(stage.outputs[VERDICT][0].uri) / VERDICT_FILE).read_text())
 
 
-def list_runs(history: History, push_directory: Path, lock_path: Path) -> dict[str, Any]:
-    """Lists all runs, oldest first, and what is served.
+def list_runs(config: Config) -> dict[str, Any]:
+    """Lists all runs, oldest first, what was taken back, and what is served.
 
     Returns:
         `runs`: `run_id`, `outcome` (of a run without a summary `"running"` or `"interrupted"`),
-        `refused_by`, `accuracy`, `accepted`, `seconds`, `model_version`, `served`; and `served`,
-        the version that a server loads.
+        `refused_by`, `accuracy`, `accepted`, `seconds`, `model_version`, `served`; `rollbacks`, see
+        `rollback.read_rollbacks`; and `served`, the version that a server loads.
     """
-    manifest = served.newest(push_directory)
-    version = str(manifest.version) if manifest else None
+    history = History(config.metadata_path)
+    manifest = served.newest(config.push.directory)
+    # After a rollback the model stands under another number than it was pushed as.
+    origin = str(manifest.origin) if manifest else None
     run_ids = history.run_ids()
-    runs = [_list_run(run_id, history.summary(run_id), version) for run_id in run_ids]
-    if runs and runs[-1]["outcome"] == INTERRUPTED and is_locked(lock_path):
+    runs = [_list_run(run_id, history.summary(run_id), origin) for run_id in run_ids]
+    if runs and runs[-1]["outcome"] == INTERRUPTED and is_locked(config.lock_path):
         runs[-1]["outcome"] = RUNNING
-    return {"runs": runs, "served": version}
+    return {
+        "runs": runs,
+        "rollbacks": read_rollbacks(config.home),
+        "served": str(manifest.version) if manifest else None,
+    }
 
 
 def _list_run(run_id: str, summary: dict[str, Any], served_version: str | None) -> dict[str, Any]:

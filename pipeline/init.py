@@ -41,6 +41,7 @@ EXAMPLES: dict[str, Any] = {
     "base.preprocessing": RESCALE_1_1,
     "image.size": OPEN_SIZE,
     "train.time_budget": "30m",
+    "push.signing_key": "key.pem",
     "evaluate.min_balanced_accuracy": 0.6,
     "evaluate.min_auc": 0.9,
     "evaluate.max_log_loss": 1.0,

@@ -1,8 +1,6 @@
 """What a run, or the model that is served, was made of: photos, settings, code, base, packages."""
 
 import hashlib
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +13,8 @@ from pipeline.explain import FINGERPRINT
 from pipeline.history import PUSHED, History, Stage
 from pipeline.report_files import CONFIGURATION
 
-# Those that decide what a model becomes; a run records their versions.
-PACKAGES = (
-    "graft-tfx",
-    "tfx",
-    "tensorflow",
-    "keras",
-    "tensorflow-transform",
-    "tensorflow-model-analysis",
-    "tensorflow-data-validation",
-    "apache-beam",
-    "ml-metadata",
-    "numpy",
-    "pillow",
-    "scipy",
-)
 INGESTION, TRAINER = "ImageExampleGen", "Trainer"
 CODE = "code_sha256"
-
-
-def package_versions() -> dict[str, str]:
-    """Returns the versions of Python and of `PACKAGES` in this environment."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def trace_run(config: Config, run_id: str, stages: list[Stage], summary: dict[str, Any]) -> Any:
@@ -99,7 +71,7 @@ def trace_served(config: Config, history: History) -> dict[str, Any]:
         )
     for run_id in reversed(history.run_ids()):
         summary = history.summary(run_id)
-        is_it = str(summary.get("model_version")) == str(manifest.version)
+        is_it = str(summary.get("model_version")) == str(manifest.origin)
         if is_it and summary.get("outcome") == PUSHED:
             traced = trace_run(config, run_id, history.stages(run_id), summary)
             traced["model"] |= {

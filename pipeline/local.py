@@ -16,11 +16,11 @@ from components.atomic import write_text
 from components.errors import GraftError, InputError, RefusedError
 from components.evaluator.results import class_changes
 from components.image_example_gen.quarantine import COUNTS_FILE, QUARANTINE_FILE, Counts
+from components.packages import package_versions
 from components.pusher import served
 from components.trainer import record
 from pipeline.config import Config
 from pipeline.history import FAILED, INTERRUPTED, REFUSED, History, Stage, read_verdict
-from pipeline.lineage import package_versions
 from pipeline.lock import run_lock
 from pipeline.noise import quiet
 from pipeline.report_files import CONFIGURATION, SUMMARY

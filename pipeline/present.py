@@ -103,14 +103,10 @@ def init_text(result: Mapping[str, Any]) -> str:
 
 def run_text(summary: Mapping[str, Any]) -> str:
     """Returns the end of `graft run` as a person wants to read it."""
-    outcome, version = summary["outcome"], summary["model_version"]
-    headlines = {
-        "pushed": f"Pushed as version {version}.",
-        "unchanged": f"Unchanged: version {version} is served already.",
-        "refused": f"Refused by the {summary['refused_by']} gate; what was served still is.",
-    }
     images, metrics = summary["images"], summary["metrics"]
-    rows = [("outcome", headlines[outcome])]
+    from components.report.sections import headline
+
+    rows = [("outcome", f"{headline(summary)}.")]
     if images:
         rows.append(("images", _images_text(images)))
         rows.append(("classes", _classes_text(summary["classes"])))
@@ -211,6 +207,23 @@ def lineage_rows(traced: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in rows if value]
 
 
+def rollback_text(told: Mapping[str, Any]) -> str:
+    """Returns what a rollback did."""
+    return (
+        f"Version {told['to']} is served again, as version {told['version']}; {told['from']} is "
+        f"taken back. {told['seconds']:.2f} s. {visible(told['served'])}\n"
+    )
+
+
+def verify_text(result: Mapping[str, Any]) -> str:
+    """Returns whether a version is what was pushed, and what is not."""
+    version = visible(result["version"])
+    if not result["faults"]:
+        signed = ", and the signature fits" if result["signed"] else ""
+        return f"✓ {version} is as it was pushed (files: {result['files']:,}){signed}.\n"
+    return "".join(f"✗ {version}: {visible(fault)}\n" for fault in result["faults"])
+
+
 def report_text(found: Mapping[str, Any]) -> str:
     """Returns where the page of a run and the page of all runs are."""
     return _pairs([("report", found["report"]), ("all runs", found["index"])])
@@ -230,7 +243,14 @@ def history_text(result: Mapping[str, Any]) -> str:
             run["model_version"] or "",
             "served" if run["served"] else "",
         )
-    rows = [("served", result["served"] or "nothing yet")]
+    rows = [
+        (
+            "rollback",
+            f"{one['at']}: {one['from']} taken back, {one['to']} again as {one['version']}",
+        )
+        for one in result["rollbacks"]
+    ]
+    rows.append(("served", result["served"] or "nothing yet"))
     return _render(table) + _pairs([*_trend_rows(result["runs"]), *rows])
 
 

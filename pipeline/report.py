@@ -76,7 +76,7 @@ def write_report(config: Config, summary: Mapping[str, Any]) -> Path:
 
 def write_index(config: Config) -> Path:
     """Writes the page that links the pages of all runs; returns it."""
-    found = list_runs(History(config.metadata_path), config.push.directory, config.lock_path)
+    found = list_runs(config)
     runs = [
         {**run, "page": f"{run['run_id']}/{PAGE}" if has_page(config, run["run_id"]) else None}
         for run in found["runs"]

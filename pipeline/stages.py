@@ -14,11 +14,17 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.types import standard_component_specs
 
 from components.evaluator import photos, results
-from components.pusher.executor import PUSHED_ALREADY
+from components.pusher.executor import PUSHED_ALREADY, WITHDRAWN
 from pipeline import beam_options
 from pipeline.config import Config
 from pipeline.definition import NEVER_CACHED, TEST_EVALUATOR, TUNER, create_pipeline
 from pipeline.history import PUSHED, REFUSED, UNCHANGED, Stage, read_verdict
+
+BY_ROLLBACK = "rollback"
+ROLLED_BACK = (
+    "It was served and rolled back, so it is not pushed again. Change something, or call graft "
+    "rollback --to its version."
+)
 
 
 def send_logs(log: Path) -> None:
@@ -80,7 +86,8 @@ def read_outcome(stages: dict[str, Stage]) -> dict[str, Any]:
         stages: the run's stages by name.
 
     Returns:
-        `outcome`, `refused_by`, `reason` (the verdict in words), `verdict` (the model gate's, as
+        `outcome`, `refused_by` (`model`, or `rollback` for a model that one took away), `reason`
+        (the verdict in words), `verdict` (the model gate's, as
         `Verdict.to_dict` gives it), `model_version`, `metrics`, `baseline_metrics`, `test_metrics`
         (None without test photos), `accuracy_by_label`, `per_class` and `slices` (see
         `results.Metrics`).
@@ -91,11 +98,13 @@ def read_outcome(stages: dict[str, Stage]) -> dict[str, Any]:
     metrics = results.read_metrics(evaluation.uri)
     pushed = stages["Pusher"].outputs[standard_component_specs.PUSHED_MODEL_KEY][0]
     accepted = UNCHANGED if _property(pushed, PUSHED_ALREADY) == 1 else PUSHED
+    is_withdrawn = _property(pushed, WITHDRAWN) == 1
+    refused_by = (BY_ROLLBACK if is_withdrawn else None) if verdict.passed else "model"
     baseline, candidate = metrics.get(photos.BASELINE), metrics[photos.CANDIDATE]
     return {
-        "outcome": accepted if verdict.passed else REFUSED,
-        "refused_by": None if verdict.passed else "model",
-        "reason": verdict.words,
+        "outcome": REFUSED if refused_by else accepted,
+        "refused_by": refused_by,
+        "reason": f"{verdict.words} {ROLLED_BACK}" if is_withdrawn else verdict.words,
         "verdict": verdict.to_dict(),
         "model_version": _property(pushed, "pushed_version") or None,
         "metrics": candidate.overall,

@@ -93,7 +93,8 @@ def judge(
     headline = _headline(checks, len(photos), compared, not_compared)
     refusal = Verdict(checks).refusal
     words = f"{headline} {refusal}" if refusal else headline
-    return Verdict(checks, words, {"headline": headline, **facts})
+    measures = {"headline": headline, "metrics": metrics[CANDIDATE].overall}
+    return Verdict(checks, words, {**measures, **facts})
 
 
 def check_classes(limits: Limits, labels: list[str]) -> None:

@@ -3,38 +3,30 @@
 Knows nothing of TFX, so that the command line can ask what is served without importing it.
 """
 
-import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from components.atomic import publish, written_aside
+from components.atomic import publish, remove, write_text, written_aside
 from components.digests import folder_digest
+from components.errors import InputError
 from components.features import LABEL_VOCABULARY
+from components.pusher.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    Manifest,
+    find_faults,
+    list_files,
+    read_manifest,
+    write_manifest,
+)
 
-MANIFEST = "graft.json"
 SAVED_MODEL = "saved_model.pb"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a served version is.
-
-    Attributes:
-        version: name of the version's folder.
-        model_digest: `digests.folder_digest` of the SavedModel.
-        model_uri: the Model artifact it was copied from.
-        baseline_uri: the Model artifact it was compared with; empty where there was none.
-        pushed_at: seconds since the epoch.
-    """
-
-    version: int
-    model_digest: str
-    model_uri: str
-    baseline_uri: str
-    pushed_at: float
+MODELS_CONFIG = "models.config"
 
 
 def versions(directory: str | Path) -> list[int]:
@@ -55,21 +47,24 @@ def newest(directory: str | Path) -> Manifest | None:
     A version that something else than Graft pushed has no manifest and gives one with empty fields.
     """
     found = versions(directory)
-    if not found:
-        return None
-    try:
-        record = json.loads((Path(directory) / str(found[-1]) / MANIFEST).read_text())
-        # The folder's name counts: a version may have been copied by hand.
-        return Manifest(**{**record, "version": found[-1]})
-    except (OSError, ValueError, TypeError):
-        return Manifest(found[-1], "", "", "", 0.0)
+    return read(directory, found[-1]) if found else None
+
+
+def read(directory: str | Path, version: int) -> Manifest:
+    """Returns the manifest of a version, with empty fields for a foreign one."""
+    found = read_manifest(Path(directory) / str(version))
+    return found or Manifest(version, "", "", "", 0.0)
 
 
 def labels(directory: str | Path, manifest: Manifest) -> list[str]:
     """Returns the classes of a served version; empty where it does not tell them."""
-    path = Path(directory) / str(manifest.version) / "assets" / LABEL_VOCABULARY
+    return read_labels(Path(directory) / str(manifest.version))
+
+
+def read_labels(model: Path) -> list[str]:
+    """Returns the classes of a SavedModel; empty where it does not tell them."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return (model / "assets" / LABEL_VOCABULARY).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return []
 
@@ -77,11 +72,17 @@ def labels(directory: str | Path, manifest: Manifest) -> list[str]:
 def holds(directory: str | Path, manifest: Manifest, model_digest: str) -> bool:
     """Says whether a served version is, file by file, the model of a digest."""
     version = Path(directory) / str(manifest.version)
-    return folder_digest(version, leaving_out=MANIFEST) == model_digest
+    return folder_digest(version, leaving_out=(MANIFEST, SIGNATURE)) == model_digest
 
 
 def push(
-    model: str | Path, directory: str | Path, model_digest: str, model_uri: str, baseline_uri: str
+    model: str | Path,
+    directory: str | Path,
+    model_digest: str,
+    model_uri: str,
+    baseline_uri: str,
+    facts: Mapping[str, Any] | None = None,
+    signing_key: Path | None = None,
 ) -> Manifest:
     """Copies a SavedModel into a new version: aside, flushed to disk, then renamed.
 
@@ -93,18 +94,138 @@ def push(
         model_digest: see `Manifest`.
         model_uri: see `Manifest`.
         baseline_uri: see `Manifest`.
+        facts: see `Manifest`. Default: none.
+        signing_key: see `manifest.write_manifest`. Default: not signed.
 
     Returns:
         The manifest of the new version, whose number is above all others even if clocks jump back.
     """
+    before = newest(directory)
+    manifest = Manifest(
+        version=0,
+        model_digest=model_digest,
+        model_uri=model_uri,
+        baseline_uri=baseline_uri,
+        pushed_at=time.time(),
+        labels=tuple(read_labels(Path(model))),
+        facts=facts or {},
+        withdrawn=before.withdrawn if before else (),
+    )
+    return _add_version(Path(model), Path(directory), manifest, signing_key)
+
+
+def roll_back(directory: str | Path, to: int | None, signing_key: Path | None = None) -> Manifest:
+    """Serves an earlier version again, as a new version on top, since servers take the highest.
+
+    The model that was served is withdrawn: it is not pushed again until a rollback returns to it.
+
+    Args:
+        directory: the folder that TF Serving watches.
+        to: the version; None for the last one before that is another model.
+        signing_key: see `manifest.write_manifest`. Default: not signed.
+
+    Returns:
+        The manifest of the new version.
+
+    Raises:
+        InputError: there is no such version, or its files are not those that were pushed.
+    """
     directory = Path(directory)
+    found = versions(directory)
+    current = newest(directory)
+    if current is None:
+        raise InputError(
+            f"Expected a served model. Received: no version in {directory}. Call graft run."
+        )
+    target = _choose(directory, found, current, to)
+    faults = find_faults(directory / str(target.version))
+    if faults:
+        raise InputError(
+            f"Expected version {target.version} as it was pushed. Received: {' '.join(faults)} "
+            f"Choose another by --to: {', '.join(map(str, found))}."
+        )
+    withdrawn = {*target.withdrawn, *current.withdrawn, current.model_digest}
+    manifest = replace(
+        target,
+        pushed_at=time.time(),
+        copy_of=target.origin,
+        withdrawn=tuple(sorted(withdrawn - {target.model_digest, ""})),
+    )
+    return _add_version(directory / str(target.version), directory, manifest, signing_key)
+
+
+def prune(directory: str | Path, keep: int) -> list[int]:
+    """Removes Graft's oldest versions, each out of sight at once; returns those that went.
+
+    Args:
+        directory: the folder that TF Serving watches.
+        keep: how many of the newest stay, at least 1. Versions of others are left alone.
+    """
+    directory = Path(directory)
+    ours = [one for one in versions(directory) if read_manifest(directory / str(one))]
+    for version in ours[:-keep]:
+        remove(directory / str(version))
+    return ours[:-keep]
+
+
+def write_models_config(directory: str | Path, name: str) -> None:
+    """Writes a configuration of TF Serving in which the versions to ask for have labels.
+
+    `stable` is what is served, and `previous` the last other model.
+
+    Source: https://www.tensorflow.org/tfx/serving/serving_config, `ModelServerConfig` as text.
+
+    Args:
+        directory: the folder that TF Serving watches.
+        name: the model's, under which it is asked for; the server finds it at `/models/NAME`.
+    """
+    found = versions(directory)
+    if not found:
+        return
+    current = read(directory, found[-1])
+    others = [one for one in found if read(directory, one).model_digest != current.model_digest]
+    labelled = {"stable": found[-1], **({"previous": others[-1]} if others else {})}
+    loaded = "".join(f" versions: {version}" for version in sorted(set(labelled.values())))
+    marks = "\n".join(
+        f'    version_labels {{ key: "{key}" value: {value} }}' for key, value in labelled.items()
+    )
+    text = (
+        "model_config_list {\n  config {\n"
+        f'    name: "{name}"\n    base_path: "/models/{name}"\n    model_platform: "tensorflow"\n'
+        f"    model_version_policy {{ specific {{{loaded} }} }}\n{marks}\n  }}\n}}\n"
+    )
+    write_text(Path(directory) / MODELS_CONFIG, text)
+
+
+def _add_version(
+    model: Path, directory: Path, manifest: Manifest, signing_key: Path | None
+) -> Manifest:
     with written_aside(directory) as aside:
         shutil.copytree(model, aside, dirs_exist_ok=True)
         version = _next_version(directory)
-        manifest = Manifest(version, model_digest, model_uri, baseline_uri, time.time())
-        (aside / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
+        manifest = replace(manifest, version=version, files=list_files(aside))
+        write_manifest(aside, manifest, signing_key)
         publish(aside, directory / str(version))
     return manifest
+
+
+def _choose(directory: Path, found: list[int], current: Manifest, to: int | None) -> Manifest:
+    listed = ", ".join(map(str, found))
+    if to is not None:
+        if to not in found:
+            raise InputError(
+                f"Expected a version of {directory}. Received: --to {to}. There are: {listed}."
+            )
+        return read(directory, to)
+    for version in reversed(found[:-1]):
+        earlier = read(directory, version)
+        is_other = earlier.model_digest != current.model_digest
+        if is_other and earlier.model_digest not in current.withdrawn:
+            return earlier
+    raise InputError(
+        f"Expected an earlier version of another model. Received: {listed} in {directory}. Name "
+        "one by --to."
+    )
 
 
 def _is_version(name: str) -> bool:

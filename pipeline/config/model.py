@@ -125,6 +125,14 @@ class Push(Section):
         description="Folder that TF Serving watches; each model gets a version folder in it "
         "(path, relative to this file)."
     )
+    keep: int = number(
+        "Newest versions that stay, older ones are removed", "versions", 5, ge=2, le=1000
+    )
+    signing_key: LocalPath | None = Field(
+        None,
+        description="PEM file of an Ed25519 private key that signs each version's graft.json "
+        "(path, relative to this file).",
+    )
 
 
 class Runtime(Section):

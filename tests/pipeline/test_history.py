@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,17 @@ def summary(version: str | None, **changed: Any) -> dict[str, Any]:
         "model_version": version,
         **changed,
     }
+
+
+def config_of(metadata: Any) -> Any:
+    """What `list_runs` asks of a configuration."""
+    home = metadata.path.parent
+    return SimpleNamespace(
+        metadata_path=metadata.path,
+        home=home,
+        lock_path=home / "run.lock",
+        push=SimpleNamespace(directory=home / "served"),
+    )
 
 
 def test_a_pipeline_that_never_ran_is_told_so(tmp_path: Path) -> None:
@@ -160,7 +172,8 @@ def test_the_list_of_runs_says_what_each_came_to_and_which_is_served(
     model = tmp_path / "model"
     model.mkdir()
     (model / "saved_model.pb").write_bytes(b"graph")
-    version = str(served.push(model, tmp_path / "served", "", "", "").version)
+    config = config_of(metadata)
+    version = str(served.push(model, config.push.directory, "", "", "").version)
     for run_id in ("pushed", "refused", "killed"):
         metadata.record(run_id, "Trainer")
     history = History(metadata.path)
@@ -168,7 +181,8 @@ def test_the_list_of_runs_says_what_each_came_to_and_which_is_served(
     refused = summary(None, outcome="refused", refused_by="data", metrics=None, images=None)
     history.write_summary("refused", refused)
 
-    listed = list_runs(history, tmp_path / "served", tmp_path / "run.lock")
+    listed = list_runs(config)
+    assert listed["rollbacks"] == []
     assert listed["served"] == version
     assert listed["runs"] == [
         {
@@ -205,15 +219,15 @@ def test_the_list_of_runs_says_what_each_came_to_and_which_is_served(
 
 
 def test_a_run_under_way_is_running_and_an_older_one_interrupted(
-    metadata: Any, tmp_path: Path
+    metadata: Any,
 ) -> None:
     metadata.record("older", "Trainer", "RUNNING")
     metadata.record("newest", "Trainer", "RUNNING")
-    lock = tmp_path / "run.lock"
-    with run_lock(lock):
-        listed = list_runs(History(metadata.path), tmp_path / "served", lock)
+    config = config_of(metadata)
+    with run_lock(config.lock_path):
+        listed = list_runs(config)
     assert [run["outcome"] for run in listed["runs"]] == ["interrupted", "running"]
-    listed = list_runs(History(metadata.path), tmp_path / "served", lock)
+    listed = list_runs(config)
     assert [run["outcome"] for run in listed["runs"]] == ["interrupted", "interrupted"]
     assert listed["served"] is None
 

@@ -440,7 +440,16 @@ def test_runs_stand_in_a_table_and_the_served_one_is_marked() -> None:
     }
     empty = dict.fromkeys(("accuracy", "accepted", "seconds", "model_version"))
     refused = {**run, **empty, "run_id": "run-2", "outcome": "refused", "refused_by": "data"}
-    lines = rows(present.history_text({"runs": [run, {**refused, "served": False}], "served": "7"}))
+    lines = rows(
+        present.history_text(
+            {
+                "runs": [run, {**refused, "served": False}],
+                "rollbacks": [],
+                "served": "7",
+                "rollbacks": [],
+            }
+        )
+    )
     assert lines[0] == ["run", "outcome", "accuracy", "images", "seconds", "version"]
     assert lines[1] == ["run-1", "pushed", "0.912", "6,170", "61", "7", "served"]
     assert lines[2] == ["run-2", "refused", "(data)"]

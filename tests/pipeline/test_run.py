@@ -736,6 +736,32 @@ def test_lost_metadata_begin_anew_beside_the_old_artifacts(killed):
     assert [path.name[:27] for path in home.glob("artifacts-*")] == ["artifacts-without-metadata-"]
 
 
+def test_a_model_that_was_rolled_back_is_not_pushed_again_until_it_is_returned_to(config):
+    """After all others, as it changes what is served."""
+    other = ("--set", "head.hidden=[8]", "--set", PERMISSIVE, "--set", "evaluate.min_accuracy=0.0")
+    graft("run", config)
+    _, pushed, _ = graft("run", config, *other, "--set", "evaluate.max_recall_drop=null")
+    assert pushed["outcome"] == "pushed", pushed["reason"]
+    status, back, _ = graft("rollback", config)
+    assert (status, str(back["from"])) == (0, pushed["model_version"])
+    photo = config.parent / "photos/red/0.png"
+    status, predicted, _ = graft("predict", config, photo)
+    assert (status, predicted["predictions"][0]["error"]) == (0, None)
+    status, again, _ = graft("run", config, *other, "--set", "evaluate.max_recall_drop=null")
+    assert (status, again["outcome"], again["refused_by"]) == (3, "refused", "rollback")
+    assert "It was served and rolled back" in again["reason"]
+    # It was compared with what is truly served.
+    assert again["verdict"]["comparison"] is not None
+    assert Path(again["served"]).name == str(back["version"])
+    history = graft("history", config)[1]
+    assert [one["version"] for one in history["rollbacks"]] == [back["version"]]
+    served = [run["model_version"] for run in history["runs"] if run["served"]]
+    assert served and set(served) == {str(back["to"])}
+    graft("rollback", config, "--to", back["from"])
+    _, returned, _ = graft("run", config, *other, "--set", "evaluate.max_recall_drop=null")
+    assert returned["outcome"] == "unchanged"
+
+
 def wait_for(path, process, seconds=240):
     deadline = time.time() + seconds
     while not path.exists():

@@ -1,9 +1,11 @@
 """The folder that TF Serving watches: what it shows after pushes, kills and other hands."""
 
+import hashlib
 import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,11 @@ def test_a_push_copies_the_model_and_says_what_it_is(
     model: Path, directory: Path, clock: list[float]
 ) -> None:
     manifest = push(model, directory, "digest", "uri", "baseline")
-    assert manifest == Manifest(1_700_000_000, "digest", "uri", "baseline", NOW)
+    files = {
+        "saved_model.pb": hashlib.sha256(b"graph").hexdigest(),
+        "variables/variables.index": hashlib.sha256(b"weights").hexdigest(),
+    }
+    assert manifest == Manifest(1_700_000_000, "digest", "uri", "baseline", NOW, files)
     version = directory / "1700000000"
     assert names(directory) == ["1700000000"]
     assert (version / "variables" / "variables.index").read_bytes() == b"weights"
@@ -61,6 +67,11 @@ def test_a_push_copies_the_model_and_says_what_it_is(
         "model_uri": "uri",
         "baseline_uri": "baseline",
         "pushed_at": NOW,
+        "files": files,
+        "labels": [],
+        "facts": {},
+        "copy_of": None,
+        "withdrawn": [],
     }
     assert not (model / "graft.json").exists()
 
@@ -169,9 +180,9 @@ def test_a_version_without_a_manifest_of_ours_is_foreign(
 def test_a_version_that_was_copied_by_hand_goes_by_its_folders_name(
     model: Path, directory: Path, clock: list[float]
 ) -> None:
-    push(model, directory, "digest", "uri", "")
+    pushed = push(model, directory, "digest", "uri", "")
     shutil.copytree(directory / "1700000000", directory / "1900000000")
-    assert newest(directory) == Manifest(1_900_000_000, "digest", "uri", "", NOW)
+    assert newest(directory) == replace(pushed, version=1_900_000_000)
 
 
 def test_what_is_pushed_can_be_read_by_the_server(
