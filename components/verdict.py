@@ -52,6 +52,11 @@ class Verdict:
         """The words of the checks that failed; empty if none did."""
         return " ".join(check.words for check in self.checks if not check.passed)
 
+    def joined(self, other: "Verdict") -> "Verdict":
+        """Returns both verdicts as one; the words are this one's, and what the other refuses."""
+        words = " ".join(part for part in (self.words, other.refusal) if part)
+        return Verdict((*self.checks, *other.checks), words, {**self.facts, **other.facts})
+
     def to_dict(self) -> dict[str, Any]:
         """Returns `passed`, `words` where there are any, `checks` and the facts."""
         words = {"words": self.words} if self.words else {}

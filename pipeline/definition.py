@@ -24,6 +24,8 @@ from components.image_example_gen.component import ImageExampleGen
 from components.model_gate.component import ModelGate
 from components.pusher.component import Pusher
 from components.pusher.executor import Settings as PushSettings
+from components.serving_gate.component import ServingGate
+from components.serving_gate.gate import ServingLimits
 from components.trainer import feature_cache, preset_base, warm_start_strategy
 from components.verdict import VERDICT
 from pipeline.beam_options import SLOTS, VARIABLE
@@ -40,6 +42,8 @@ TUNER = "Tuner"  # as TFX names it by its class
 WARM_START = "WarmStart"
 
 # These look at the outside world (what is served), which no cache key of TFX knows.
+# Between probabilities as evaluated and as served: by float32, and from features in float16.
+EXACT, ROUNDED = 1e-5, 1e-2
 NEVER_CACHED = ("Pusher",)
 
 
@@ -183,13 +187,23 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         evaluation=evaluator.outputs["evaluation"],
         model=trainer.outputs["model"],
         baseline_model=baseline.outputs[MODEL],
-        examples=example_gen.outputs["examples"],
         limits=config.evaluate.limits,
         push_directory=str(config.push.directory),
+    )
+    serving_gate = ServingGate(
+        evaluation=evaluator.outputs["evaluation"],
+        model=trainer.outputs["model"],
+        examples=example_gen.outputs["examples"],
+        limits=ServingLimits(
+            EXACT if config.is_exact else ROUNDED,
+            config.evaluate.max_latency,
+            config.evaluate.max_memory,
+        ).to_json(),
     )
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=model_gate.outputs["blessing"],
+        infra_blessing=serving_gate.outputs["blessing"],
         examples=example_gen.outputs["examples"],
         verdict=model_gate.outputs[VERDICT],
         directory=str(config.push.directory),
@@ -222,6 +236,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
             evaluator,
             *on_test,
             model_gate,
+            serving_gate,
             pusher,
         ],
         enable_cache=True,

@@ -45,6 +45,7 @@ EXAMPLES: dict[str, Any] = {
     "evaluate.min_balanced_accuracy": 0.6,
     "evaluate.min_auc": 0.9,
     "evaluate.max_log_loss": 1.0,
+    "evaluate.max_memory": 4000.0,
     "evaluate.max_calibration_error": 0.1,
 }
 MODEL_SUFFIXES = (SUFFIX, ".h5", ".hdf5", ".pb")

@@ -20,7 +20,7 @@ from pipeline.config import Config
 from pipeline.definition import NEVER_CACHED, TEST_EVALUATOR, TUNER, create_pipeline
 from pipeline.history import PUSHED, REFUSED, UNCHANGED, Stage, read_verdict
 
-BY_ROLLBACK = "rollback"
+BY_SERVING, BY_ROLLBACK = "serving", "rollback"
 ROLLED_BACK = (
     "It was served and rolled back, so it is not pushed again. Change something, or call graft "
     "rollback --to its version."
@@ -86,20 +86,24 @@ def read_outcome(stages: dict[str, Stage]) -> dict[str, Any]:
         stages: the run's stages by name.
 
     Returns:
-        `outcome`, `refused_by` (`model`, or `rollback` for a model that one took away), `reason`
+        `outcome`, `refused_by` (`model` or `serving`, the gates, or
+        `rollback` for a model that one took away), `reason`
         (the verdict in words), `verdict` (the model gate's, as
         `Verdict.to_dict` gives it), `model_version`, `metrics`, `baseline_metrics`, `test_metrics`
         (None without test photos), `accuracy_by_label`, `per_class` and `slices` (see
         `results.Metrics`).
     """
     evaluation = stages["Evaluator"].outputs[standard_component_specs.EVALUATION_KEY][0]
-    verdict = read_verdict(stages["ModelGate"])
-    assert verdict is not None
+    judged, asked = read_verdict(stages["ModelGate"]), read_verdict(stages["ServingGate"])
+    assert judged is not None and asked is not None
+    verdict = judged.joined(asked)
     metrics = results.read_metrics(evaluation.uri)
     pushed = stages["Pusher"].outputs[standard_component_specs.PUSHED_MODEL_KEY][0]
     accepted = UNCHANGED if _property(pushed, PUSHED_ALREADY) == 1 else PUSHED
     is_withdrawn = _property(pushed, WITHDRAWN) == 1
-    refused_by = (BY_ROLLBACK if is_withdrawn else None) if verdict.passed else "model"
+    refused_by = None if judged.passed else "model"
+    if judged.passed:
+        refused_by = BY_SERVING if not asked.passed else BY_ROLLBACK if is_withdrawn else None
     baseline, candidate = metrics.get(photos.BASELINE), metrics[photos.CANDIDATE]
     return {
         "outcome": REFUSED if refused_by else accepted,

@@ -26,7 +26,6 @@ class ModelGateSpec(ComponentSpec):
             type=standard_artifacts.ModelEvaluation
         ),
         standard_component_specs.MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
-        standard_component_specs.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
         standard_component_specs.BASELINE_MODEL_KEY: ChannelParameter(
             type=standard_artifacts.Model, optional=True
         ),
@@ -49,7 +48,6 @@ class ModelGate(base_component.BaseComponent):
         evaluation: channel of the Evaluator's `evaluation`.
         model: channel of the evaluated model.
         baseline_model: channel of the model that it was compared with, or of none.
-        examples: channel whose validation photos the latency is measured with.
         limits: JSON, see `limits.Limits`.
         push_directory: the folder that TF Serving watches.
     """
@@ -62,7 +60,6 @@ class ModelGate(base_component.BaseComponent):
         evaluation: BaseChannel,
         model: BaseChannel,
         baseline_model: BaseChannel,
-        examples: BaseChannel,
         limits: str,
         push_directory: str,
     ):
@@ -70,7 +67,6 @@ class ModelGate(base_component.BaseComponent):
             evaluation=evaluation,
             model=model,
             baseline_model=baseline_model,
-            examples=examples,
             limits=limits,
             push_directory=push_directory,
             code_sha256=code_digest(executor.__name__),

@@ -1,38 +1,31 @@
-"""Runs the model gate: reads the evaluation, measures the model, writes verdict and blessing."""
+"""Runs the model gate: reads the evaluation, writes verdict and blessing."""
 
-import itertools
 import os
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.types.artifact import Artifact
 from tfx.utils import io_utils, path_utils
 
-from components import features
 from components.digests import folder_digest
 from components.evaluator.photos import read_photos
 from components.evaluator.results import read_metrics
-from components.model_gate.gate import Measured, judge
+from components.model_gate.gate import judge
 from components.model_gate.limits import Limits
 from components.pusher import served
 from components.verdict import VERDICT, VERDICT_FILE
 
 LIMITS = "limits"
 PUSH_DIRECTORY = "push_directory"
-REQUESTS = 20  # after one that is not counted, as the first call sets up
 
 Artifacts = dict[str, list[Artifact]]
 
 
 class Executor(base_executor.BaseExecutor):
-    """Judges a model by its evaluation and by what serving it costs."""
+    """Judges a model by its evaluation and its size."""
 
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
@@ -48,7 +41,7 @@ class Executor(base_executor.BaseExecutor):
             read_photos(evaluation),
             read_metrics(evaluation),
             Limits.from_json(exec_properties[LIMITS]),
-            _measure(model.uri, input_dict[standard_component_specs.EXAMPLES_KEY]),
+            _size_of(path_utils.serving_model_path(model.uri)),
             "" if baseline else _why_no_baseline(exec_properties[PUSH_DIRECTORY], model.uri),
         )
         artifact = artifact_utils.get_single_instance(output_dict[VERDICT])
@@ -92,29 +85,5 @@ def _why_no_baseline(push_directory: str, model_uri: str) -> str:
     )
 
 
-def _measure(model_uri: str, examples: list[Artifact]) -> Measured:
-    folder = path_utils.serving_model_path(model_uri)
-    size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    photos = _first_photos(examples)
-    if not photos:
-        return Measured(None, size)
-    loaded = tf.saved_model.load(folder)
-    serve = loaded.signatures[features.SERVE_BYTES]
-    seconds = []
-    for photo in itertools.islice(itertools.cycle(photos), REQUESTS + 1):
-        begun = time.perf_counter()
-        serve(image_bytes=tf.constant([photo]))
-        seconds.append(time.perf_counter() - begun)
-    return Measured(1000 * statistics.median(seconds[1:]), size)
-
-
-def _first_photos(examples: list[Artifact]) -> list[bytes]:
-    """Returns the content of a few validation photos."""
-    folders = artifact_utils.get_split_uris(examples, features.VALIDATION)
-    files = sorted(file for folder in folders for file in fileio.glob(os.path.join(folder, "*")))
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(REQUESTS)
-    specification = {features.IMAGE: tf.io.FixedLenFeature([], tf.string)}
-    return [
-        tf.io.parse_single_example(record, specification)[features.IMAGE].numpy()
-        for record in records
-    ]
+def _size_of(folder: str) -> int:
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())

@@ -6,7 +6,6 @@ sentence how much better or worse the model is than the served one, and how sure
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,24 +37,11 @@ FIGURES = (
 )
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What serving the model costs.
-
-    Attributes:
-        latency_ms: median milliseconds of one photo; None where it was not measured.
-        model_bytes: of all its files.
-    """
-
-    latency_ms: float | None
-    model_bytes: int
-
-
 def judge(
     photos: Photos,
     metrics: Mapping[str, Metrics],
     limits: Limits,
-    measured: Measured,
+    model_bytes: int,
     not_compared: str = "",
 ) -> Verdict:
     """Judges a model.
@@ -64,7 +50,7 @@ def judge(
         photos: what the models said of each validation photo.
         metrics: see `results.read_metrics`.
         limits: what is asked.
-        measured: what serving costs.
+        model_bytes: of all the model's files.
         not_compared: why there is no baseline though a model is served. Default: none is.
 
     Raises:
@@ -82,13 +68,13 @@ def judge(
         *_check_classes(metrics[CANDIDATE], limits),
         *_check_comparison(compared, not_compared, limits),
         *(_check_slice(photos, paired, limit) for limit in limits.slice_limits),
-        *_check_costs(measured, limits),
+        *_check_size(model_bytes, limits.max_model_size),
     )
     facts = {
         "comparison": compared.to_dict() if compared else None,
         "not_compared": not_compared or None,
         "notes": list(_notes(photos, compared)),
-        "measured": {"latency_ms": measured.latency_ms, "model_bytes": measured.model_bytes},
+        "model_bytes": model_bytes,
     }
     headline = _headline(checks, len(photos), compared, not_compared)
     refusal = Verdict(checks).refusal
@@ -257,18 +243,14 @@ def _check_slice(photos: Photos, paired: Paired | None, limit: SliceLimit) -> Ch
     )
 
 
-def _check_costs(measured: Measured, limits: Limits) -> Iterator[Check]:
-    latency, size = measured.latency_ms, measured.model_bytes / 1e6
-    if latency is not None and limits.max_latency is not None:
-        passed = latency <= limits.max_latency
-        words = f"{latency:.0f} ms a photo (at most {limits.max_latency:g} ms are allowed)"
-        words += "" if passed else "; take a smaller base or raise evaluate.max_latency"
-        yield Check("max_latency", latency, limits.max_latency, passed, _sentence(words))
-    if limits.max_model_size is not None:
-        passed = size <= limits.max_model_size
-        words = f"the model takes {size:.1f} MB (at most {limits.max_model_size:g} MB are allowed)"
-        words += "" if passed else "; take a smaller base or raise evaluate.max_model_size"
-        yield Check("max_model_size", size, limits.max_model_size, passed, _sentence(words))
+def _check_size(model_bytes: int, limit: float | None) -> Iterator[Check]:
+    if limit is None:
+        return
+    size = model_bytes / 1e6
+    passed = size <= limit
+    words = f"the model takes {size:.1f} MB (at most {limit:g} MB are allowed)"
+    words += "" if passed else "; take a smaller base or raise evaluate.max_model_size"
+    yield Check("max_model_size", size, limit, passed, _sentence(words))
 
 
 def _notes(photos: Photos, compared: Comparison | None) -> Iterator[str]:

@@ -39,7 +39,6 @@ class Limits:
         min_recall: least recall by class.
         min_precision: least precision by class.
         slice_limits: see `SliceLimit`.
-        max_latency: of one photo, in milliseconds.
         max_model_size: of the model's files, in MB of 10^6 bytes.
     """
 
@@ -55,7 +54,6 @@ class Limits:
     min_recall: dict[str, float] = field(default_factory=dict)
     min_precision: dict[str, float] = field(default_factory=dict)
     slice_limits: tuple[SliceLimit, ...] = ()
-    max_latency: float | None = 1000.0
     max_model_size: float | None = 2000.0
 
     @classmethod

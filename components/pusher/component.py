@@ -34,6 +34,7 @@ class Pusher(component.Pusher):
     Args:
         model: channel of the model.
         model_blessing: channel of the gate's blessing.
+        infra_blessing: channel of the serving gate's blessing.
         examples: channel of what it was trained on.
         verdict: channel of the model gate's verdict.
         directory: the folder that TF Serving watches.
@@ -47,6 +48,7 @@ class Pusher(component.Pusher):
         self,
         model: BaseChannel,
         model_blessing: BaseChannel,
+        infra_blessing: BaseChannel,
         examples: BaseChannel,
         verdict: BaseChannel,
         directory: str,
@@ -58,6 +60,7 @@ class Pusher(component.Pusher):
         spec = PusherSpec(
             model=model,
             model_blessing=model_blessing,
+            infra_blessing=infra_blessing,
             examples=examples,
             verdict=verdict,
             push_destination=destination,

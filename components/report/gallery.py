@@ -3,17 +3,22 @@
 The examples hold what was trained and evaluated on, whatever has become of the source since.
 """
 
-import os
-import re
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from components import features
 from components.evaluator.photos import BASELINE, CANDIDATE, Photos
+from components.examples_files import (
+    list_files,
+    read_bytes,
+    read_images,
+    read_records,
+    read_text,
+)
 from components.model_gate.comparison import Paired
 from components.thumbnails import Thumbnail, make_thumbnail
 
@@ -21,7 +26,6 @@ MOST = 24  # photos of a kind
 PER_CLASS = 5  # samples of a class
 CLASSES = 40  # of which samples are shown
 SIDE = 176  # pixels of a picture's longer side
-SHARD = re.compile(r"data_tfrecord-(\d+)-of-(\d+)\.gz$")
 
 
 @dataclass(frozen=True)
@@ -136,14 +140,13 @@ def read_thumbnails(folder: str, wanted: Collection[str], max_pixels: int) -> di
         max_pixels: no image with more is decoded, at least 1.
     """
     found: dict[str, Thumbnail] = {}
-    for file, keys in _files_of(folder, wanted):
-        for sha256, content in _read_images(file, keys):
-            with warnings.catch_warnings():
-                # Pillow warns of large images and odd metadata, which the limit settles.
-                warnings.simplefilter("ignore")
-                thumbnail = make_thumbnail(content, max_pixels, SIDE)
-            if thumbnail:
-                found[sha256] = thumbnail
+    for sha256, content in read_images(folder, wanted):
+        with warnings.catch_warnings():
+            # Pillow warns of large images and odd metadata, which the limit settles.
+            warnings.simplefilter("ignore")
+            thumbnail = make_thumbnail(content, max_pixels, SIDE)
+        if thumbnail:
+            found[sha256] = thumbnail
     return found
 
 
@@ -160,59 +163,14 @@ def read_samples(
     """
     samples: defaultdict[str, list[Shown]] = defaultdict(list)
     pictures: dict[str, Thumbnail] = {}
-    for file in _list_files(folder)[:1]:
-        for values in _read_records(file):
-            label = _text(values, features.LABEL)
+    for file in list_files(folder)[:1]:
+        for values in read_records(file):
+            label = read_text(values, features.LABEL)
             if len(samples[label]) >= PER_CLASS or len(samples) > CLASSES:
                 continue
-            sha256 = _text(values, features.SHA256)
-            samples[label].append(Shown(sha256, _text(values, features.PATH), label))
-            thumbnail = make_thumbnail(_bytes(values, features.IMAGE), max_pixels, SIDE)
+            sha256 = read_text(values, features.SHA256)
+            samples[label].append(Shown(sha256, read_text(values, features.PATH), label))
+            thumbnail = make_thumbnail(read_bytes(values, features.IMAGE), max_pixels, SIDE)
             if thumbnail:
                 pictures[sha256] = thumbnail
     return {label: samples[label] for label in sorted(samples)[:CLASSES]}, pictures
-
-
-def _files_of(folder: str, wanted: Collection[str]) -> Iterator[tuple[str, set[str]]]:
-    """Yields each file with the keys that it holds; ingestion puts a photo where its key says."""
-    for file in _list_files(folder):
-        match = SHARD.search(file)
-        if not match:
-            yield file, set(wanted)
-            continue
-        index, count = map(int, match.groups())
-        keys = {key for key in wanted if int(key, 16) % count == index}
-        if keys:
-            yield file, keys
-
-
-def _list_files(folder: str) -> list[str]:
-    from tfx.dsl.io import fileio
-
-    return sorted(fileio.glob(os.path.join(folder, "*")))
-
-
-def _read_images(file: str, keys: set[str]) -> Iterator[tuple[str, bytes]]:
-    left = set(keys)
-    for values in _read_records(file):
-        sha256 = _text(values, features.SHA256)
-        if sha256 in left:
-            left.remove(sha256)
-            yield sha256, _bytes(values, features.IMAGE)
-        if not left:
-            return
-
-
-def _read_records(file: str) -> Iterator[dict]:
-    import tensorflow as tf
-
-    for record in tf.data.TFRecordDataset(file, compression_type="GZIP").as_numpy_iterator():
-        yield tf.train.Example.FromString(record).features.feature
-
-
-def _bytes(values: dict, name: str) -> bytes:
-    return values[name].bytes_list.value[0] if values[name].bytes_list.value else b""
-
-
-def _text(values: dict, name: str) -> str:
-    return _bytes(values, name).decode("utf-8", "replace")

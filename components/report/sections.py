@@ -22,6 +22,7 @@ STAGE_NAMES = {"head": "head", "fine_tune": "fine-tuning"}
 REFUSALS = {
     "data": "Refused by the data gate; what was served still is",
     "model": "Refused by the model gate; what was served still is",
+    "serving": "Refused by the serving gate; what was served still is",
     "rollback": "Not pushed: this model was rolled back; what was served still is",
 }
 FIGURES = {

@@ -30,6 +30,21 @@ def write_requests(model_folder: str, contents: Sequence[bytes]) -> None:
                 writer.write(_log(signature, contents[:count]))
 
 
+def read_requests(model_folder: str) -> list[tuple[str, list[bytes]]]:
+    """Returns the requests of a model's warm-up file: signature and photos; none without a file."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    path = Path(model_folder, FILE)
+    if not path.is_file():
+        return []
+    requests = []
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        contents = tf.make_ndarray(request.inputs["image_bytes"]).tolist()
+        requests.append((request.model_spec.signature_name, contents))
+    return requests
+
+
 def _log(signature: str, contents: Sequence[bytes]) -> bytes:
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 

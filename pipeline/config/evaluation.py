@@ -115,7 +115,14 @@ class Evaluate(Section):
         "min_accuracy: 0.5, min_examples: 30}].",
     )
     max_latency: float = number(
-        "Longest that one photo may take, by the median", "ms", 1000.0, gt=0, le=1_000_000
+        "Longest that serving one photo may take, by the median",
+        "ms",
+        1000.0,
+        gt=0,
+        le=1_000_000,
+    )
+    max_memory: Annotated[float, Field(gt=0, le=10_000_000)] | None = Field(
+        None, description="Most memory that a process may take that serves the model (MB)."
     )
     max_model_size: float = number(
         "Most that the model's files may take", "MB", 2000.0, gt=0, le=1_000_000
@@ -129,4 +136,4 @@ class Evaluate(Section):
     @property
     def limits(self) -> str:
         """What the model gate asks, as JSON."""
-        return self.model_dump_json(exclude={"slices"})
+        return self.model_dump_json(exclude={"slices", "max_latency", "max_memory"})

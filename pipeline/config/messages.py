@@ -59,6 +59,7 @@ EXPECTED = {
         "a number from 0 to 1 (share)",
     ),
     "evaluate.max_log_loss": "a number above 0 and at most 100 (nats)",
+    "evaluate.max_memory": "a number above 0 and at most 10000000 (MB)",
     **dict.fromkeys(
         ("evaluate.min_recall", "evaluate.min_precision"),
         "a share from 0 to 1 for each class that is named",
@@ -89,6 +90,7 @@ EXAMPLES = {
     "evaluate.min_auc": "0.9",
     "evaluate.max_calibration_error": "0.1",
     "evaluate.max_log_loss": "1.0",
+    "evaluate.max_memory": "4000",
     "evaluate.min_recall": "{tulip: 0.8}",
     "evaluate.min_precision": "{tulip: 0.8}",
     "evaluate.slices": "[{property: brightness, edges: [0.1]}]",

@@ -214,6 +214,11 @@ class Config(Section):
         return self.home / "run.lock"
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the Evaluator's figures and a server's differ by float32's rounding alone."""
+        return self.train.cache_dtype == self.train.precision == "float32"
+
+    @property
     def training_settings(self) -> dict[str, Any]:
         """What Trainer and Tuner are told, as JSON holds it; the time budget in seconds."""
         sections = self.model_dump(mode="json", include={"base", "head", "train", "fine_tune"})

@@ -446,7 +446,6 @@ def test_runs_stand_in_a_table_and_the_served_one_is_marked() -> None:
                 "runs": [run, {**refused, "served": False}],
                 "rollbacks": [],
                 "served": "7",
-                "rollbacks": [],
             }
         )
     )

@@ -36,6 +36,7 @@ STAGES = [
     "Baseline",
     "Evaluator",
     "ModelGate",
+    "ServingGate",
     "Pusher",
 ]
 LOOKS_OUTSIDE = {"Baseline", "BaselineStatistics", "Pusher"}  # ask in every run what is served
@@ -226,9 +227,9 @@ def test_the_served_model_answers_without_our_code(first, workshop):
     assert told["signatures"] == [
         "classify_features",
         "embed",
-        "serving_pixels",
         "serving_default",
         "serving_examples",
+        "serving_pixels",
     ]
 
 
@@ -279,7 +280,7 @@ def test_another_head_reuses_the_features(second, config, workshop):
     status, summary, _ = graft("run", config, "--set", "head.hidden=[8]", "--set", PERMISSIVE)
     ran = {name for name, state in states(config).items() if state == "ran"}
     assert status == 0
-    assert ran == {"Trainer", "Evaluator", "ModelGate", *LOOKS_OUTSIDE}
+    assert ran == {"Trainer", "Evaluator", "ModelGate", "ServingGate", *LOOKS_OUTSIDE}
     assert any("head.hidden" in reason for reason in reasons(config)["Trainer"])
     assert training_record(workshop)["features"]["computed"] == 0
     assert summary["baseline_metrics"] is not None
@@ -294,10 +295,16 @@ def test_the_verdict_is_an_artifact_and_in_the_summary(first):
     assert "no served model to compare with" in verdict["words"]
     assert [check["name"] for check in verdict["checks"]] == [
         "min_accuracy",
-        "max_latency",
         "max_model_size",
+        "signatures",
+        "parity",
+        "bad_files",
+        "warmup",
+        "max_latency",
+        "max_memory",
     ]
-    assert verdict["measured"]["latency_ms"] > 0 and verdict["measured"]["model_bytes"] > 1000
+    assert verdict["latency_ms"]["p99"] >= verdict["latency_ms"]["p50"] > 0
+    assert verdict["model_bytes"] > 1000
     assert "are needed" in verdict["notes"][0]
 
 

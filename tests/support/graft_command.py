@@ -54,4 +54,5 @@ def write_base(path, side):
 def served_versions(config):
     """Returns the version folders below `served/NAME` beside a configuration, sorted."""
     folder = config.parent / "served" / config.stem
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(name for name in names if name.isdecimal())

@@ -9,14 +9,14 @@ import pytest
 from components.errors import InputError
 from components.evaluator.photos import BASELINE, CANDIDATE, Photos
 from components.evaluator.results import Metrics
-from components.model_gate.gate import Measured, check_classes, judge
+from components.model_gate.gate import check_classes, judge
 from components.model_gate.limits import Limits, SliceLimit
 from components.verdict import Check, Verdict
 
 from .test_comparison import photos_of
 
 TRUTH = ["tulip"] * 50 + ["rose"] * 50
-CHEAP = Measured(12.0, 8_000_000)
+MODEL_BYTES = 8_000_000
 
 
 def said(tulips: int, roses: int) -> list[str]:
@@ -50,9 +50,11 @@ def metrics_of(given: Photos, **overall: float) -> dict[str, Metrics]:
     return found
 
 
-def verdict_of(given: Photos, measured: Measured = CHEAP, why: str = "", **limits: Any) -> Verdict:
+def verdict_of(
+    given: Photos, model_bytes: int = MODEL_BYTES, why: str = "", **limits: Any
+) -> Verdict:
     overall = {"balanced_accuracy": 0.8, "auc": 0.9, "log_loss": 0.5, "calibration_error": 0.1}
-    return judge(given, metrics_of(given, **overall), Limits(**limits), measured, why)
+    return judge(given, metrics_of(given, **overall), Limits(**limits), MODEL_BYTES, why)
 
 
 def check_of(verdict: Verdict, name: str) -> Check:
@@ -69,7 +71,6 @@ def test_a_first_model_that_passes() -> None:
     )
     assert [check.name for check in verdict.checks] == [
         "min_accuracy",
-        "max_latency",
         "max_model_size",
     ]
     assert verdict.facts["comparison"] is None and verdict.facts["not_compared"] is None
@@ -137,8 +138,6 @@ def test_a_model_below_the_floor_is_refused_though_it_is_better_than_the_served_
         ({"min_recall": {"tulip": 0.81}}, False),
         ({"min_precision": {"rose": 0.8}}, True),
         ({"min_precision": {"rose": 0.81}}, False),
-        ({"max_latency": 12.0}, True),
-        ({"max_latency": 11.9}, False),
         ({"max_model_size": 8.0}, True),
         ({"max_model_size": 7.9}, False),
     ],
@@ -154,7 +153,7 @@ def test_limits_are_held_to_and_named(limits: dict[str, Any], passes: bool) -> N
 
 def test_a_figure_that_could_not_be_measured_does_not_pass() -> None:
     given = photos((40, 40))
-    verdict = judge(given, metrics_of(given), Limits(min_auc=0.5), CHEAP)
+    verdict = judge(given, metrics_of(given), Limits(min_auc=0.5), MODEL_BYTES)
     assert not verdict.passed and "The AUC could not be measured." in verdict.words
 
 

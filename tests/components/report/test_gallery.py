@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components import features
+from components import examples_files, features
 from components.evaluator.photos import BASELINE, CANDIDATE, Labels, Photos
 from components.model_gate.comparison import pair
 from components.report import gallery
@@ -116,9 +116,9 @@ def test_only_the_file_that_holds_a_photo_is_read(
 ) -> None:
     folder, keys = examples
     read: list[str] = []
-    genuine = gallery._read_records
+    genuine = examples_files.read_records
     monkeypatch.setattr(
-        gallery, "_read_records", lambda file: (read.append(file), genuine(file))[1]
+        examples_files, "read_records", lambda file: (read.append(file), genuine(file))[1]
     )
     assert set(gallery.read_thumbnails(str(folder), keys[:1], 1_000_000)) == {keys[0]}
     assert [Path(file).name for file in read] == ["data_tfrecord-00000-of-00002.gz"]

@@ -92,6 +92,7 @@ def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path, pr
             "slices": [],
             "slice_limits": [],
             "max_latency": 1000.0,
+            "max_memory": None,
             "max_model_size": 2000.0,
         },
         "push": {"directory": f"{folder}/served/flowers", "keep": 5, "signing_key": None},
