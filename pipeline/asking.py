@@ -7,7 +7,7 @@ cannot be read, or that the model refuses, gets a reason in words and leaves its
 import errno
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ BATCH = 32  # images a call
 MAX_PIXELS = 1 << 29  # TensorFlow's own limit; a served model takes any size up to it
 
 Answer = dict[str, Any]  # one image's part of every output that is asked for, NumPy
+Outputs = dict[str, Any]  # of a batch by name, NumPy
+Function = Callable[[Sequence[bytes]], Outputs]
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
@@ -67,7 +69,7 @@ def _below(folder: Path) -> list[Path]:
 
 def load_signature(
     push_directory: Path, signature: str, outputs: Sequence[str]
-) -> tuple[Any, Any, Path]:
+) -> tuple[Function, Path]:
     """Loads one signature of the newest served version.
 
     Args:
@@ -76,8 +78,7 @@ def load_signature(
         outputs: what it must return.
 
     Returns:
-        The model, to be kept as long as the signature is used, which alone does not keep its
-        variables alive; the signature's function; and the version's folder.
+        What answers for files' bytes with outputs by name, and the version's folder.
 
     Raises:
         InputError: no model is served yet, or it is not one of Graft's with such a signature.
@@ -110,7 +111,13 @@ def load_signature(
     missing = {DECODED, *outputs} - set(signatures[signature].structured_outputs)
     if missing:
         raise not_ours(version, f"without the outputs {', '.join(sorted(missing))}")
-    return model, signatures[signature], version
+
+    def answer(contents: Sequence[bytes]) -> Outputs:
+        # The model too is kept by this function: a signature does not keep its variables alive.
+        found = model.signatures[signature](image_bytes=tf.constant(list(contents), tf.string))
+        return {name: value.numpy() for name, value in found.items()}
+
+    return answer, version
 
 
 def not_ours(version: Path, received: str) -> InputError:
@@ -122,12 +129,12 @@ def not_ours(version: Path, received: str) -> InputError:
 
 
 def ask(
-    function: Any, outputs: Sequence[str], files: Iterable[Path]
+    function: Function, outputs: Sequence[str], files: Iterable[Path]
 ) -> Iterator[tuple[Path, Answer | str]]:
     """Asks a signature about files, batch by batch.
 
     Args:
-        function: takes `image_bytes`, string [batch]; returns outputs by name.
+        function: takes a batch of files' bytes; returns outputs by name, `decoded` among them.
         outputs: the names of those that are wanted.
         files: the images.
 
@@ -188,19 +195,16 @@ def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
 
 
 def _ask_batch(
-    function: Any, outputs: Sequence[str], files: list[Path]
+    function: Function, outputs: Sequence[str], files: list[Path]
 ) -> Iterator[tuple[Path, Answer | str]]:
-    import tensorflow as tf
-
     contents = {file: _read(file) for file in files}
     readable = [file for file in files if isinstance(contents[file], bytes)]
     answers: dict[Path, Answer | str] = {file: str(contents[file]) for file in files}
     if readable:
-        answer = function(image_bytes=tf.constant([contents[file] for file in readable]))
-        columns = {name: answer[name].numpy() for name in outputs}
+        answer = function([content for content in contents.values() if isinstance(content, bytes)])
         for row, file in enumerate(readable):
             if answer[DECODED][row]:
-                answers[file] = {name: column[row] for name, column in columns.items()}
+                answers[file] = {name: answer[name][row] for name in outputs}
             else:
                 answers[file] = _why(contents[file])
     yield from ((file, answers[file]) for file in files)

@@ -322,25 +322,33 @@ def verify(folder: Path, key: Path | None, as_json: bool) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="FILE.csv|FILE.jsonl", help="Write there."
 )
+@click.option(
+    "--server",
+    metavar="URL",
+    help="Ask TF Serving, http://HOST:8501 or grpc://HOST:8500, under the pipeline's name.",
+)
 def predict(
     config: Path,
     overrides: tuple[str, ...],
     as_json: bool,
     images: tuple[Path, ...],
     output: Path | None,
+    server: str | None,
 ) -> None:
-    """Classify IMAGES (files or folders) with the served model."""
+    """Classify IMAGES (files or folders) with the served model, loaded here or on a server."""
     from pipeline import asking, present
     from pipeline import config as configuration
     from pipeline import predict as prediction
+    from pipeline.client import Client
     from pipeline.noise import quiet
 
-    directory = configuration.load(config, overrides, check_inputs=False).push.directory
+    loaded = configuration.load(config, overrides, check_inputs=False)
     if output:
         prediction.check_output(output)
     files = asking.find_files(images)
+    client = Client(server, loaded.name) if server else None
     with quiet(Path(os.devnull)):
-        rows = list(prediction.predict(directory, files))
+        rows = list(prediction.predict(loaded.push.directory, files, client))
     if output:
         prediction.write_rows(rows, output)
     result = {"predictions": rows, "output": str(output) if output else None}

@@ -49,7 +49,7 @@ def embed(push_directory: Path, files: Sequence[Path], output: Path) -> dict[str
             signature; no file at all could be read. What was at the output is left as it was.
     """
     check_output(output)
-    _model, function, version = asking.load_signature(push_directory, EMBED, (EMBEDDING,))
+    function, version = asking.load_signature(push_directory, EMBED, (EMBEDDING,))
     vectors = _Vectors(asking.ask(function, (EMBEDDING,), files), version)
     paths = _paths_file(output) if output.suffix == ".npy" else None
     with asking.failures_told(output), written_aside(output.absolute().parent) as aside:

@@ -11,6 +11,7 @@ from components.atomic import write_text
 from components.features import SERVE_BYTES
 from components.image_example_gen.quarantine import path_text
 from pipeline import asking
+from pipeline.client import Client
 
 COLUMNS = ("path", "label", "score", "error")
 ANSWER = ("label", "score", "labels", "scores")  # outputs of the signature
@@ -19,12 +20,15 @@ OUTPUT_SUFFIXES = (".csv", ".jsonl")
 Row = dict[str, Any]
 
 
-def predict(push_directory: Path, files: Iterable[Path]) -> Iterator[Row]:
-    """Classifies files with the newest served version.
+def predict(
+    push_directory: Path, files: Iterable[Path], client: Client | None = None
+) -> Iterator[Row]:
+    """Classifies files with the newest served version, loaded here or asked of a server.
 
     Args:
         push_directory: the folder that TF Serving watches.
         files: the images.
+        client: of the server; None to load the model in this process.
 
     Yields:
         One row a file, in their order: `path`, `label`, `score` in [0, 1], `labels` and `scores`
@@ -32,8 +36,12 @@ def predict(push_directory: Path, files: Iterable[Path]) -> Iterator[Row]:
 
     Raises:
         InputError: no model is served yet, or it is not one of Graft's.
+        ServerError: the server does not answer, or refuses.
     """
-    _model, classify, _ = asking.load_signature(push_directory, SERVE_BYTES, ANSWER)
+    if client:
+        classify: asking.Function = client.ask
+    else:
+        classify, _ = asking.load_signature(push_directory, SERVE_BYTES, ANSWER)
     for file, answer in asking.ask(classify, ANSWER, files):
         yield _row(file, answer)
 
@@ -71,8 +79,13 @@ def _row(file: Path, answer: asking.Answer | str) -> Row:
         return {**row, "error": answer}
     return {
         **row,
-        "label": answer["label"].decode(),
+        "label": _text(answer["label"]),
         "score": round(float(answer["score"]), 6),
-        "labels": [label.decode() for label in answer["labels"]],
+        "labels": [_text(label) for label in answer["labels"]],
         "scores": [round(float(score), 6) for score in answer["scores"]],
     }
+
+
+def _text(label: bytes | str) -> str:
+    """Returns a label as text: a model gives bytes, a server text."""
+    return label.decode() if isinstance(label, bytes) else str(label)
