@@ -281,6 +281,21 @@ def compare(
 
 @main.command()
 @configured
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="DIR", help="Default: runs/NAME/serving."
+)
+def serving(config: Path, overrides: tuple[str, ...], as_json: bool, output: Path | None) -> None:
+    """Write files to serve the model with: docker run, Compose, Kubernetes, KServe, batching."""
+    from pipeline import config as configuration
+    from pipeline import present
+    from pipeline.serving_files import write_files
+
+    loaded = configuration.load(config, overrides, check_inputs=False)
+    present.show(as_json, write_files(loaded, output), present.serving_text)
+
+
+@main.command()
+@configured
 @click.option("--to", type=int, metavar="VERSION", help="Default: the last other model.")
 def rollback(config: Path, overrides: tuple[str, ...], as_json: bool, to: int | None) -> None:
     """Serve an earlier version again, as a new version on top, which servers take.

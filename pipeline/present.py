@@ -207,6 +207,12 @@ def lineage_rows(traced: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in rows if value]
 
 
+def serving_text(result: Mapping[str, Any]) -> str:
+    """Returns which files were written, and what each is for."""
+    rows = [(f"{result['folder']}/{name}", purpose) for name, purpose in result["files"].items()]
+    return _pairs([(visible(path), purpose) for path, purpose in rows])
+
+
 def rollback_text(told: Mapping[str, Any]) -> str:
     """Returns what a rollback did."""
     return (
