@@ -11,7 +11,7 @@ SHELL := bash
 export STACK ARGS
 WORKERS ?= 2
 # The other scripts in benchmarks/ are parts of training.
-COMPARISONS := feature_cache ingestion leakage training
+COMPARISONS := feature_cache ingestion leakage serving training
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
