@@ -5,12 +5,13 @@ cannot be read, or that the model refuses, gets a reason in words and leaves its
 """
 
 import errno
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from components.errors import InputError, first_line
 from components.features import DECODED
@@ -28,6 +29,7 @@ MAX_PIXELS = 1 << 29  # TensorFlow's own limit; a served model takes any size up
 
 Answer = dict[str, Any]  # one image's part of every output that is asked for, NumPy
 Outputs = dict[str, Any]  # of a batch by name, NumPy
+Item = TypeVar("Item")
 Function = Callable[[Sequence[bytes]], Outputs]
 
 
@@ -141,7 +143,24 @@ def ask(
     Yields:
         Each file, in their order, with its answer, or with the reason why there is none.
     """
-    for batch in _batches(files):
+    yield from ask_contents(function, outputs, ((file, read_file(file)) for file in files))
+
+
+def ask_contents(
+    function: Function, outputs: Sequence[str], items: Iterable[tuple[Item, bytes | str]]
+) -> Iterator[tuple[Item, Answer | str]]:
+    """Asks a signature about contents, batch by batch.
+
+    Args:
+        function: see `ask`.
+        outputs: see `ask`.
+        items: names, each with what `prepare` made of its content.
+
+    Yields:
+        Each name, in their order, with its answer, or with the reason why there is none.
+    """
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, BATCH)):
         yield from _ask_batch(function, outputs, batch)
 
 
@@ -183,39 +202,32 @@ def failures_told(output: Path) -> Iterator[None]:
         ) from error
 
 
-def _batches(files: Iterable[Path]) -> Iterator[list[Path]]:
-    batch: list[Path] = []
-    for file in files:
-        batch.append(file)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def _ask_batch(
-    function: Function, outputs: Sequence[str], files: list[Path]
-) -> Iterator[tuple[Path, Answer | str]]:
-    contents = {file: _read(file) for file in files}
-    readable = [file for file in files if isinstance(contents[file], bytes)]
-    answers: dict[Path, Answer | str] = {file: str(contents[file]) for file in files}
-    if readable:
-        answer = function([content for content in contents.values() if isinstance(content, bytes)])
-        for row, file in enumerate(readable):
-            if answer[DECODED][row]:
-                answers[file] = {name: answer[name][row] for name in outputs}
-            else:
-                answers[file] = _why(contents[file])
-    yield from ((file, answers[file]) for file in files)
+    function: Function, outputs: Sequence[str], batch: list[tuple[Item, bytes | str]]
+) -> Iterator[tuple[Item, Answer | str]]:
+    contents = [content for _, content in batch if isinstance(content, bytes)]
+    answer = function(contents) if contents else {}
+    row = 0
+    for name, content in batch:
+        if isinstance(content, str):
+            yield name, content
+            continue
+        is_image = answer[DECODED][row]
+        yield name, {key: answer[key][row] for key in outputs} if is_image else _why(content)
+        row += 1
 
 
-def _read(file: Path) -> bytes | str:
+def read_file(file: str | Path) -> bytes | str:
     """Returns what ingestion would have kept of a file, or why it would have refused it."""
     try:
         content = read_content(file)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    return prepare(content)
+
+
+def prepare(content: bytes) -> bytes | str:
+    """Returns what ingestion would have kept of a content, or why it would have refused it."""
     kind = sniff_format(content)
     header = kind and read_header(content, kind)
     if not kind or not header:
@@ -226,12 +238,11 @@ def _read(file: Path) -> bytes | str:
         return _words(error.fault)
 
 
-def _why(content: bytes | str) -> str:
+def _why(content: bytes) -> str:
     """Says in the words of ingestion what is wrong with a file that the model could not take."""
-    if isinstance(content, bytes):
-        fault = examine(content, Limits(MAX_PIXELS, 1), decode_with_tensorflow)
-        if isinstance(fault, Fault):
-            return _words(fault)
+    fault = examine(content, Limits(MAX_PIXELS, 1), decode_with_tensorflow)
+    if isinstance(fault, Fault):
+        return _words(fault)
     return "refused by the model: it could not be decoded"
 
 

@@ -372,6 +372,37 @@ def predict(
 
 @main.command()
 @configured
+@click.argument("source")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv|FILE.jsonl|FILE.parquet",
+    help="Write there.",
+)
+def batch(
+    config: Path, overrides: tuple[str, ...], as_json: bool, source: str, output: Path
+) -> None:
+    """Classify any number of photos on Beam, in order, in flat memory.
+
+    SOURCE is a folder, a CSV file with a column path, or TFRecord files by a pattern. Every input
+    gets a row, one that is refused with its reason. Called again after it was killed, it goes on
+    where it stopped.
+    """
+    from pipeline import config as configuration
+    from pipeline import present
+    from pipeline.noise import quiet
+
+    loaded = configuration.load(config, overrides, check_inputs=False)
+    with quiet(Path(os.devnull)):
+        from pipeline.batch import predict_all
+
+        result = predict_all(loaded, source, output)
+    present.show(as_json, result, present.batch_text)
+
+
+@main.command()
+@configured
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--output",

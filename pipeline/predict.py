@@ -43,7 +43,7 @@ def predict(
     else:
         classify, _ = asking.load_signature(push_directory, SERVE_BYTES, ANSWER)
     for file, answer in asking.ask(classify, ANSWER, files):
-        yield _row(file, answer)
+        yield to_row(path_text(str(file)), answer)
 
 
 def write_rows(rows: Iterable[Row], output: Path) -> None:
@@ -73,8 +73,9 @@ def check_output(output: Path) -> None:
     asking.check_output(output, OUTPUT_SUFFIXES)
 
 
-def _row(file: Path, answer: asking.Answer | str) -> Row:
-    row: Row = {"path": path_text(str(file)), **dict.fromkeys(ANSWER), "error": None}
+def to_row(path: str, answer: asking.Answer | str) -> Row:
+    """Returns the row of a file, see `predict`, of an answer or of the reason for having none."""
+    row: Row = {"path": path, **dict.fromkeys(ANSWER), "error": None}
     if isinstance(answer, str):
         return {**row, "error": answer}
     return {

@@ -334,6 +334,15 @@ def predict_text(result: Mapping[str, Any]) -> str:
     return _render(table)
 
 
+def batch_text(result: Mapping[str, Any]) -> str:
+    """Returns what was written where, and how much of it an earlier call had made."""
+    text = f"Wrote {result['rows']:,} rows ({result['refused']:,} without a label)"
+    again = (
+        f", {result['resumed']:,} chunks of them by an earlier call" if result["resumed"] else ""
+    )
+    return f"{text} to {visible(result['output'])}{again}.\n"
+
+
 def embed_text(result: Mapping[str, Any]) -> str:
     """Returns what was written where, and each photo that got no vector with its reason."""
     paths = f", their paths to {result['paths']}" if result["paths"] else ""

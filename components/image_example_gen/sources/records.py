@@ -181,7 +181,12 @@ def _skip(file: BinaryIO, size: int) -> bool:
     return True
 
 
-def _open_records(path: str) -> Iterator[bytes | Fault]:
+def open_records(path: str) -> Iterator[bytes | Fault]:
+    """Yields the records of a TFRecord file, plain or by gzip, and what is wrong with the others.
+
+    Raises:
+        ReadError: the file cannot be read.
+    """
     try:
         with LOCAL.open(path) as file:
             is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
@@ -197,14 +202,14 @@ def _open_records(path: str) -> Iterator[bytes | Fault]:
 def _probe(paths: list[str]) -> set[str]:
     """Returns the names of the features of the first records, in whatever file they are."""
     names: set[str] = set()
-    records = (record for path in paths for record in _open_records(path))
+    records = (record for path in paths for record in open_records(path))
     for record in islice(records, PROBED):
-        features = None if isinstance(record, Fault) else _parse_example(record)
+        features = None if isinstance(record, Fault) else parse_example(record)
         names.update(features or ())
     return names
 
 
-def _parse_example(record: bytes) -> Mapping[str, Any] | None:
+def parse_example(record: bytes) -> Mapping[str, Any] | None:
     """Returns the features of a record by name, or None where it is no tf.train.Example."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -216,7 +221,7 @@ def _parse_example(record: bytes) -> Mapping[str, Any] | None:
 
 
 def _unpack_file(path: str, name: str, keys: Keys, writer: Writer) -> None:
-    for number, record in enumerate(_open_records(path)):
+    for number, record in enumerate(open_records(path)):
         record_path = f"{name}#{number:05d}"
         read = record if isinstance(record, Fault) else _read_example(record, keys)
         if isinstance(read, Fault):
@@ -235,7 +240,7 @@ class _Example:
 
 
 def _read_example(record: bytes, keys: Keys) -> _Example | Fault:
-    features = _parse_example(record)
+    features = parse_example(record)
     if features is None:
         return Fault(CORRUPT, "It is no tf.train.Example.")
     label = _text_in(features, keys.label)
