@@ -36,8 +36,9 @@ def choose_photos(photos: Photos) -> list[int]:
         by_format.setdefault(kind, []).append(row)
     share = max(1, MOST // max(1, len(by_format)))
     chosen = [row for rows in by_format.values() for row in rows[:share]]
-    rest = [row for row in range(len(photos)) if row not in set(chosen)]
-    return [*chosen, *rest][:MOST]
+    taken = set(chosen)
+    rest = (row for row in range(len(photos)) if row not in taken)
+    return [*chosen, *rest][:MOST] if len(chosen) < MOST else chosen[:MOST]
 
 
 def ask(model: str, photos: Photos, contents: Mapping[str, bytes], folder: Path) -> Answers:

@@ -16,6 +16,7 @@ from components.image_example_gen.sources import (
     compile_group,
     why_missing,
 )
+from components.pusher.manifest import load_signing_key
 from components.trainer.base_file import SUFFIX, check_fits, inspect_base
 from components.trainer.preset_base import check_installed, is_folder
 from pipeline.config.document import show
@@ -54,6 +55,12 @@ def check_inputs_exist(config: Config) -> Iterator[Fault]:
             "Correct the path: a folder of class folders, a table, an archive or a pattern of "
             "TFRecord files.",
         )
+    if config.push.signing_key:
+        # Before hours of training, not after them.
+        try:
+            load_signing_key(config.push.signing_key)
+        except InputError as error:
+            yield ("push", "signing_key"), str(error)
     weights = config.base.weights
     if isinstance(weights, Path) and not os.path.isfile(weights):
         yield (

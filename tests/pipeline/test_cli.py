@@ -478,7 +478,7 @@ def test_looking_back_does_not_need_the_photos(config: Path, photos: Path, metad
 def test_history_lists_runs(config: Path, metadata: Any) -> None:
     metadata.record("run-1", "Trainer")
     told = json.loads(graft("history", config, "--json").stdout)
-    assert set(told) == {"runs", "served"}
+    assert set(told) == {"runs", "rollbacks", "served"}
     assert [(run["run_id"], run["outcome"]) for run in told["runs"]] == [("run-1", "interrupted")]
     assert "run-1" in graft("history", config).stdout
 
@@ -506,7 +506,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets every file be a daisy, but for those that are called bad."""
     from pipeline import predict
 
-    def answer(directory: Path, files: list[Path]) -> Any:
+    def answer(directory: Path, files: list[Path], client: Any = None) -> Any:
         for file in files:
             bad = file.stem == "bad"
             yield {

@@ -76,7 +76,7 @@ def listed(*accuracies: float | None) -> str:
         }
         for number, accuracy in enumerate(accuracies)
     ]
-    return history_text({"runs": rows, "served": None})
+    return history_text({"runs": rows, "served": None, "rollbacks": []})
 
 
 def test_the_history_shows_the_trend_of_the_accuracy() -> None:

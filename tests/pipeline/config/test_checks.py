@@ -486,3 +486,14 @@ def test_push_directory_is_a_folder_of_its_own(
         f"Received: push.directory='{directory}', equal to {equal}. Choose another, such as "
         "served/flowers."
     )
+
+
+# Push
+
+
+def test_a_signing_key_that_cannot_be_used_is_told_before_the_run(project: Any) -> None:
+    path = project.write()
+    (path.parent / "key.pem").write_text("no key")
+    for name, told in (("key.pem", "which is none"), ("missing.pem", "which cannot be read")):
+        with pytest.raises(InputError, match=rf"push\.signing_key.*Ed25519 private key.*{told}"):
+            load(path, [f"push.signing_key={path.parent / name}"])
