@@ -1,13 +1,17 @@
 """The SavedModel: what its signatures answer, and that nothing of ours is needed for it."""
 
+import io
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
@@ -210,6 +214,54 @@ def test_what_is_no_image_gets_an_empty_row_and_leaves_its_neighbours_alone(
     embedding = model.signatures["embed"](image_bytes=mixed)
     assert embedding["decoded"].numpy().tolist() == [False, True, False, True, False]
     assert not embedding["embedding"].numpy()[[0, 2, 4]].any()
+
+
+def _png_bomb() -> bytes:
+    """A PNG that says it has 50,000 × 50,000 pixels and holds none."""
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", len(header))
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 0)
+        + b"IEND"
+        + struct.pack(">I", zlib.crc32(b"IEND"))
+    )
+
+
+def _save(pixels: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels, mode).save(content, kind, **options)
+    return content.getvalue()
+
+
+def test_odd_files_get_the_documented_answers_and_harm_no_neighbour(
+    exported: Path, photo_contents: Sequence[bytes]
+) -> None:
+    grey = np.full((9, 7), 90, np.uint8)
+    frame = Image.fromarray(grey)
+    odd = {
+        "CMYK": (_save(np.full((9, 7, 4), 90, np.uint8), "JPEG", "CMYK"), True),
+        "animated GIF": (
+            _save(grey, "GIF", save_all=True, append_images=[frame, frame]),
+            True,
+        ),
+        "16-bit": (_save(np.full((9, 7), 30_000, np.uint16), "PNG"), True),
+        "1x1": (_save(np.full((1, 1, 3), 90, np.uint8), "PNG"), True),
+        "bomb": (_png_bomb(), False),
+        "text": (b"hello", False),
+    }
+    contents = [photo_contents[0], *(content for content, _ in odd.values()), photo_contents[1]]
+    serve = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    answer = serve(image_bytes=tf.constant(contents))
+    decoded = answer["decoded"].numpy().tolist()
+    assert dict(zip(odd, decoded[1:-1], strict=True)) == {
+        name: is_image for name, (_, is_image) in odd.items()
+    }
+    alone = serve(image_bytes=tf.constant(photo_contents[:2]))["probabilities"].numpy()
+    np.testing.assert_allclose(answer["probabilities"].numpy()[[0, -1]], alone, atol=1e-6)
 
 
 def test_a_batch_without_an_image_is_answered(exported: Path) -> None:
