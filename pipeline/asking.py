@@ -70,7 +70,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def load_signature(
-    push_directory: Path, signature: str, outputs: Sequence[str]
+    push_directory: Path, signature: str, outputs: Sequence[str], wanted: int | None = None
 ) -> tuple[Function, Path]:
     """Loads one signature of the newest served version.
 
@@ -78,6 +78,7 @@ def load_signature(
         push_directory: the folder that TF Serving watches.
         signature: its name, of those in `components.features`.
         outputs: what it must return.
+        wanted: a version. Default: the newest.
 
     Returns:
         What answers for files' bytes with outputs by name, and the version's folder.
@@ -91,7 +92,12 @@ def load_signature(
             f"Expected a served model. Received: push.directory={push_directory} without a version."
             " Call graft run first."
         )
-    version = push_directory / str(found[-1])
+    if wanted is not None and wanted not in found:
+        raise InputError(
+            f"Expected version {wanted} in {push_directory} as long as it is asked. Received: it "
+            "is gone. Raise push.keep and call again."
+        )
+    version = push_directory / str(found[-1] if wanted is None else wanted)
     if (version / MANIFEST).is_file() and (faults := find_faults(version)):
         raise InputError(
             f"Expected the served version as it was pushed. Received: {version}: "

@@ -82,12 +82,13 @@ def predict_all(config: Config, source: str, output: Path) -> dict[str, Any]:
     assert manifest is not None
     work = _Work(output.with_name(f".{output.name}.parts"))
     count, fingerprint = _plan(work, _chunks_of(source))
-    resumed = _resume(work, f"{fingerprint} {manifest.version} {manifest.model_digest}", count)
     keys = [config.data.keys.image] if config.data.keys.image else IMAGE_KEYS
+    model = f"{manifest.version} {manifest.model_digest}"
+    resumed = _resume(work, f"{fingerprint} {model} {' '.join(keys)}", count)
     options = PipelineOptions(beam_options.build_flags(config.runtime.beam_args))
     with beam.Pipeline(options=options) as pipeline:
         numbers = pipeline | beam.Create(range(count)) | beam.Reshuffle()
-        numbers | beam.ParDo(_Predict(str(config.push.directory), str(work.folder), keys))
+        numbers | beam.ParDo(_Predict(config.push.directory, manifest.version, work.folder, keys))
     rows, refused = _join(work, count, output)
     shutil.rmtree(work.folder)
     return {"rows": rows, "refused": refused, "resumed": resumed, "output": str(output)}
@@ -95,7 +96,8 @@ def predict_all(config: Config, source: str, output: Path) -> dict[str, Any]:
 
 def _chunks_of(source: str) -> Iterator[dict[str, Any]]:
     """Yields the chunks of a source: `files`, or `records`, the path of a TFRecord file."""
-    matches = sorted(glob.glob(source)) if glob.has_magic(source) else [source]
+    is_pattern = glob.has_magic(source) and not os.path.lexists(source)
+    matches = sorted(glob.glob(source)) if is_pattern else [source]
     if not matches or (matches == [source] and (missing := why_missing(source))):
         told = f"{source}, which {missing}" if matches else f"{source}, which matches no file"
         raise InputError(
@@ -136,11 +138,22 @@ def _walk(path: str) -> Iterator[str]:
         yield path
         return
     for name in names:
-        if not is_system_name(name):
-            yield from _walk(os.path.join(path, name))
+        below = os.path.join(path, name)
+        # A link to a folder may lead back to where it is.
+        if not is_system_name(name) and not (os.path.islink(below) and os.path.isdir(below)):
+            yield from _walk(below)
 
 
 def _listed(table: Path) -> Iterator[str]:
+    try:
+        yield from _read_table(table)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"Expected a CSV file in UTF-8. Received: {table} ({error}). Save it as such."
+        ) from error
+
+
+def _read_table(table: Path) -> Iterator[str]:
     with open(table, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if PATH not in (reader.fieldnames or ()):
@@ -180,7 +193,8 @@ def _resume(work: _Work, plan: str, count: int) -> int:
     noted = work.folder / PLAN
     parts = work.part(0).parent
     if not noted.is_file() or json.loads(noted.read_text()) != {"plan": plan}:
-        shutil.rmtree(parts, ignore_errors=True)
+        if parts.exists():
+            shutil.rmtree(parts)
         write_text(noted, json.dumps({"plan": plan}))
     parts.mkdir(exist_ok=True)
     return sum(work.part(number).is_file() for number in range(count))
@@ -189,17 +203,20 @@ def _resume(work: _Work, plan: str, count: int) -> int:
 class _Predict(beam.DoFn):
     """Answers a chunk and writes its part, unless that is there."""
 
-    def __init__(self, push_directory: str, folder: str, keys: list[str]):
-        self._push_directory, self._folder, self._keys = push_directory, folder, keys
+    def __init__(self, push_directory: Path, version: int, folder: Path, keys: list[str]):
+        self._push_directory, self._version = push_directory, version
+        self._folder, self._keys = folder, keys
         self._classify: Any = None
 
     def process(self, number: int) -> Iterator[int]:
-        work = _Work(Path(self._folder))
+        work = _Work(self._folder)
         if work.part(number).is_file():
             return
         if self._classify is None:
-            directory = Path(self._push_directory)
-            self._classify, _ = asking.load_signature(directory, SERVE_BYTES, ANSWER)
+            # All of the output is of one model, whatever is pushed meanwhile.
+            self._classify, _ = asking.load_signature(
+                self._push_directory, SERVE_BYTES, ANSWER, self._version
+            )
         chunk = json.loads(work.chunk(number).read_text())
         rows = (
             _to_line(to_row(path_text(name), answer))

@@ -110,7 +110,8 @@ class Client:
                 last = str(error)
                 # Clients that were refused together must not come back together.
                 pause = PAUSE * 2**attempt * random.uniform(0.5, 1.5)
-                time.sleep(max(0.0, min(pause, left)))
+                if attempt + 1 < TRIES:
+                    time.sleep(max(0.0, min(pause, left)))
         raise ServerError(
             f"Expected an answer of {self._url} within {self._deadline:g} s. Received: {last}. "
             "Start the server, or look at its log."
@@ -195,8 +196,12 @@ class _Grpc:
 
 def _check_url(url: str) -> tuple[str, str]:
     """Returns the scheme, and what the transport is to be given."""
-    parts = urlsplit(url)
-    if parts.scheme not in PORTS or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in PORTS and parts.hostname and (parts.port or True)
+    except ValueError:
+        known = False
+    if not known:
         raise InputError(
             f"Expected the address of a server: http://HOST:8501, https://HOST or "
             f"grpc://HOST:8500. Received: {url}."

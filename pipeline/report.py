@@ -187,8 +187,9 @@ def _data(run: _Run, samples: Mapping[str, list[gallery.Shown]]) -> dict[str, An
     counts = Counts.from_json(Path(folder, COUNTS_FILE).read_text())
     quarantine, refused = run.summary["quarantine"], []
     if quarantine:
-        lines = Path(quarantine).read_text(encoding="utf-8").splitlines()
-        refused = [json.loads(line) for line in lines]
+        # Not by splitlines, which splits within names at further characters.
+        with open(quarantine, encoding="utf-8") as file:
+            refused = [json.loads(line) for line in file]
     source = f"{lineage.source_of(run.folder)} ({counts.kind})"
     before = run.before.get("classes") or {}
     return sections.data_section(run.summary, counts, source, refused, samples, before)
@@ -230,11 +231,10 @@ def _lineage(run: _Run) -> dict[str, Any]:
 def _serving(run: _Run) -> list[tuple[str, str]]:
     """Returns commands that a reader can copy, each with what it is for."""
     name, directory = run.config.name, Path(run.config.push.directory).resolve()
+    # Through a pipe, as an argument may hold 128 KiB, which most photos exceed.
     request = (
-        "'{\n"
-        '  "signature_name": "serving_default",\n'
-        '  "instances": [{"image_bytes": {"b64": "\'$(base64 -w0 PHOTO.jpg)\'"}}]\n'
-        "}'"
+        '(printf \'{"signature_name": "serving_default", "instances": [{"image_bytes": '
+        '{"b64": "\'\n base64 -w0 PHOTO.jpg; printf \'"}}]}\') \\\n  | curl -d @- '
     )
     return [
         (
@@ -244,7 +244,7 @@ def _serving(run: _Run) -> list[tuple[str, str]]:
         ),
         (
             "A request",
-            f"curl http://localhost:8501/v1/models/{name}:predict -d {request}",
+            f"{request}http://localhost:8501/v1/models/{name}:predict",
         ),
         ("Without a server", "graft predict CONFIG PHOTO.jpg"),
     ]

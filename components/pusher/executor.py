@@ -17,6 +17,7 @@ from tfx.utils import proto_utils
 from components import digests
 from components.packages import package_versions
 from components.pusher import served
+from components.pusher.manifest import is_signed_by
 from components.verdict import VERDICT, VERDICT_FILE, Verdict
 
 SETTINGS = "settings"
@@ -67,14 +68,17 @@ class Executor(executor.Executor):
         digest = digests.folder_digest(path)
         manifest = served.newest(directory)
         # What is served is looked at file by file: a damaged version is pushed again.
+        settings = Settings(**json.loads(exec_properties[SETTINGS]))
+        key = Path(settings.signing_key) if settings.signing_key else None
         unchanged = manifest is not None and served.holds(directory, manifest, digest)
-        if manifest and not unchanged and digest in manifest.withdrawn:
+        if manifest and not unchanged and digest in served.withdrawn(directory):
             self._MarkNotPushed(pushed_model)
             pushed_model.set_int_custom_property(WITHDRAWN, 1)
             return
-        settings = Settings(**json.loads(exec_properties[SETTINGS]))
+        if manifest and unchanged and key:
+            # A model that was pushed before versions were signed is pushed again with a signature.
+            unchanged = is_signed_by(Path(directory, str(manifest.version)), key)
         if manifest is None or not unchanged:
-            key = Path(settings.signing_key) if settings.signing_key else None
             uris, facts = _lineage(input_dict), self._facts(input_dict, settings)
             manifest = served.push(path, directory, digest, *uris, facts, key)
         served.prune(directory, settings.keep)

@@ -50,6 +50,15 @@ class Manifest:
         return self.version if self.copy_of is None else self.copy_of
 
 
+def is_signed_by(folder: Path, signing_key: Path) -> bool:
+    """Says whether a version's manifest carries the signature of a private key.
+
+    Raises:
+        InputError: the key cannot be used.
+    """
+    return not list(_signature_faults(folder, load_signing_key(signing_key).public_key()))
+
+
 def list_files(folder: Path) -> dict[str, str]:
     """Returns the SHA-256 of every file below a version by its path, but for our own two."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -112,7 +121,12 @@ def find_faults(folder: Path, public_key: Path | None = None) -> list[str]:
     if manifest is None:
         return [f"{MANIFEST} is damaged."]
     faults = [] if manifest.files else [f"{MANIFEST} lists no files."]
-    return [*faults, *_changed_files(folder, manifest), *_signature_faults(folder, public_key)]
+    faults += _changed_files(folder, manifest)
+    return (
+        faults + list(_signature_faults(folder, load_public_key(public_key)))
+        if public_key
+        else faults
+    )
 
 
 def _changed_files(folder: Path, manifest: Manifest) -> Iterator[str]:
@@ -126,19 +140,16 @@ def _changed_files(folder: Path, manifest: Manifest) -> Iterator[str]:
             yield f"{name} was changed."
 
 
-def _signature_faults(folder: Path, public_key: Path | None) -> Iterator[str]:
-    if public_key is None:
-        return
+def _signature_faults(folder: Path, key: Any) -> Iterator[str]:
     from cryptography.exceptions import InvalidSignature
 
-    key = load_public_key(public_key)
     try:
         signature = base64.b64decode((folder / SIGNATURE).read_text())
         key.verify(signature, (folder / MANIFEST).read_bytes())
     except OSError:
         yield f"{SIGNATURE} is missing."
     except (InvalidSignature, ValueError):
-        yield f"{SIGNATURE} does not fit {MANIFEST} and the key {public_key}."
+        yield f"{SIGNATURE} does not fit {MANIFEST} and the key."
 
 
 def load_signing_key(path: Path) -> Any:

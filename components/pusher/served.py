@@ -20,6 +20,7 @@ from components.pusher.manifest import (
     SIGNATURE,
     Manifest,
     find_faults,
+    is_signed_by,
     list_files,
     read_manifest,
     write_manifest,
@@ -64,9 +65,20 @@ def labels(directory: str | Path, manifest: Manifest) -> list[str]:
 def read_labels(model: Path) -> list[str]:
     """Returns the classes of a SavedModel; empty where it does not tell them."""
     try:
-        return (model / "assets" / LABEL_VOCABULARY).read_text(encoding="utf-8").splitlines()
+        text = (model / "assets" / LABEL_VOCABULARY).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return []
+    # Not by splitlines, which splits within names at further characters.
+    return [line for line in text.split("\n") if line]
+
+
+def withdrawn(directory: str | Path) -> tuple[str, ...]:
+    """Returns the digests of models that rollbacks took away, by our newest readable manifest."""
+    for version in reversed(versions(directory)):
+        found = read_manifest(Path(directory) / str(version))
+        if found:
+            return found.withdrawn
+    return ()
 
 
 def holds(directory: str | Path, manifest: Manifest, model_digest: str) -> bool:
@@ -100,7 +112,6 @@ def push(
     Returns:
         The manifest of the new version, whose number is above all others even if clocks jump back.
     """
-    before = newest(directory)
     manifest = Manifest(
         version=0,
         model_digest=model_digest,
@@ -109,7 +120,7 @@ def push(
         pushed_at=time.time(),
         labels=tuple(read_labels(Path(model))),
         facts=facts or {},
-        withdrawn=before.withdrawn if before else (),
+        withdrawn=withdrawn(directory),
     )
     return _add_version(Path(model), Path(directory), manifest, signing_key)
 
@@ -138,18 +149,22 @@ def roll_back(directory: str | Path, to: int | None, signing_key: Path | None = 
             f"Expected a served model. Received: no version in {directory}. Call graft run."
         )
     target = _choose(directory, found, current, to)
-    faults = find_faults(directory / str(target.version))
+    folder = directory / str(target.version)
+    faults = find_faults(folder)
+    # A copy would be signed anew, so only what was signed by the same key may be copied.
+    if signing_key and not faults and not is_signed_by(folder, signing_key):
+        faults = [f"{SIGNATURE} is missing or is not of push.signing_key."]
     if faults:
         raise InputError(
             f"Expected version {target.version} as it was pushed. Received: {' '.join(faults)} "
             f"Choose another by --to: {', '.join(map(str, found))}."
         )
-    withdrawn = {*target.withdrawn, *current.withdrawn, current.model_digest}
+    gone = {*target.withdrawn, *withdrawn(directory), current.model_digest}
     manifest = replace(
         target,
         pushed_at=time.time(),
         copy_of=target.origin,
-        withdrawn=tuple(sorted(withdrawn - {target.model_digest, ""})),
+        withdrawn=tuple(sorted(gone - {target.model_digest, ""})),
     )
     return _add_version(directory / str(target.version), directory, manifest, signing_key)
 
@@ -212,6 +227,11 @@ def _add_version(
 def _choose(directory: Path, found: list[int], current: Manifest, to: int | None) -> Manifest:
     listed = ", ".join(map(str, found))
     if to is not None:
+        if to == current.version:
+            raise InputError(
+                f"Expected an earlier version. Received: --to {to}, which is served. There are: "
+                f"{listed}."
+            )
         if to not in found:
             raise InputError(
                 f"Expected a version of {directory}. Received: --to {to}. There are: {listed}."
@@ -219,8 +239,9 @@ def _choose(directory: Path, found: list[int], current: Manifest, to: int | None
         return read(directory, to)
     for version in reversed(found[:-1]):
         earlier = read(directory, version)
-        is_other = earlier.model_digest != current.model_digest
-        if is_other and earlier.model_digest not in current.withdrawn:
+        # A version of others has no digest, and cannot be verified.
+        is_other = earlier.model_digest not in ("", current.model_digest)
+        if is_other and earlier.model_digest not in withdrawn(directory):
             return earlier
     raise InputError(
         f"Expected an earlier version of another model. Received: {listed} in {directory}. Name "

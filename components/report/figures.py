@@ -10,6 +10,7 @@ import numpy as np
 
 from components.evaluator.reliability import BINS, Reliability
 from components.plots import FIRST, GRID, INK, SECOND, SOFT, draw_svg, finish
+from components.text import visible
 
 MOST_COUNTED = 25  # classes up to which each cell tells its count
 MOST_NAMED = 60  # classes up to which rows and columns have names
@@ -81,6 +82,8 @@ def _write_counts(axes: Any, counts: np.ndarray, shares: np.ndarray) -> None:
 
 
 def _shorten(name: str) -> str:
+    # XML has no place for control characters.
+    name = visible(name)
     return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
 
 

@@ -4,7 +4,7 @@ The examples hold what was trained and evaluated on, whatever has become of the 
 """
 
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -97,13 +97,18 @@ def choose_changed(photos: Photos, paired: Paired, fixed: bool) -> list[Shown]:
 
 
 def choose_samples(photos: Photos) -> dict[str, list[Shown]]:
-    """Returns a few photos of each class, chosen by content; see `PER_CLASS` and `CLASSES`."""
+    """Returns a few photos of each of the largest classes, chosen by content.
+
+    See `PER_CLASS` and `CLASSES`.
+    """
+    counts = Counter(photos.labels.union[column] for column in photos.label_index if column >= 0)
     samples: defaultdict[str, list[Shown]] = defaultdict(list)
     for row, column in enumerate(photos.label_index):
         label = photos.labels.union[column] if column >= 0 else ""
         if label and len(samples[label]) < PER_CLASS:
             samples[label].append(Shown(photos.sha256[row], photos.paths[row], label))
-    return {label: samples[label] for label in sorted(samples)[:CLASSES]}
+    largest = sorted(samples, key=lambda label: -counts[label])[:CLASSES]
+    return {label: samples[label] for label in sorted(largest)}
 
 
 def _shown(photos: Photos, row: int, said: int, baseline_said: int | None = None) -> Shown:
@@ -166,7 +171,8 @@ def read_samples(
     for file in list_files(folder)[:1]:
         for values in read_records(file):
             label = read_text(values, features.LABEL)
-            if len(samples[label]) >= PER_CLASS or len(samples) > CLASSES:
+            is_full = label not in samples and len(samples) == CLASSES
+            if is_full or len(samples[label]) >= PER_CLASS:
                 continue
             sha256 = read_text(values, features.SHA256)
             samples[label].append(Shown(sha256, read_text(values, features.PATH), label))

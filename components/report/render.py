@@ -64,8 +64,10 @@ def _environment() -> jinja2.Environment:
 
 
 def _show(value: Any) -> Any:
-    is_plain = isinstance(value, str) and not isinstance(value, Markup)
-    return visible(value) if is_plain and "\n" not in value else value
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    # Lines of a configuration stay lines.
+    return "\n".join(visible(line) for line in value.split("\n"))
 
 
 def count(value: float | None) -> str:

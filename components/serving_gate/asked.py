@@ -14,7 +14,7 @@ import tensorflow as tf
 from components import features
 from components.evaluator.photos import CANDIDATE, Photos
 from components.serving_gate import probe
-from components.serving_gate.gate import BAD, Answers
+from components.serving_gate.gate import BAD, SIGNATURES, Answers
 from components.trainer import warmup
 from components.transform import image_ops
 
@@ -55,6 +55,8 @@ def ask(model: str, photos: Photos, contents: Mapping[str, bytes], folder: Path)
     """
     rows = [row for row in choose_photos(photos) if photos.sha256[row] in contents]
     kept = [contents[photos.sha256[row]] for row in rows]
+    if not kept:
+        raise ProbeError("no validation photo was found to ask about")
     classes = len(photos.labels.known[CANDIDATE])
     # The candidate's classes come first in the evaluation's columns, in its own order.
     evaluated = photos.probabilities[CANDIDATE][rows][:, :classes]
@@ -64,7 +66,7 @@ def ask(model: str, photos: Photos, contents: Mapping[str, bytes], folder: Path)
         names = _write(folder, f"warmup{number}", files)
         queries[f"warmup{number}"] = _query(signature, "image_bytes", names)
     timed = [f"photo{index % len(kept)}" for index in range(TIMED)]
-    request = {"model": model, "queries": queries, "timed": timed}
+    request = {"model": model, "signatures": SIGNATURES, "queries": queries, "timed": timed}
     (folder / "request.json").write_text(json.dumps(request))
     _run(folder)
     result = json.loads((folder / "result.json").read_text())

@@ -101,7 +101,8 @@ def _check_signatures(found: Sequence[str]) -> Check:
 
 def _check_parity(answers: Answers, limit: float) -> Check:
     differences = {
-        name: float(np.abs(values - answers.expected[name]).max(initial=0.0))
+        # What is no number is as different as can be.
+        name: float(np.nan_to_num(np.abs(values - answers.expected[name]), nan=np.inf).max())
         for name, values in answers.probabilities.items()
     }
     worst = max(differences, key=lambda name: differences[name])
@@ -112,7 +113,6 @@ def _check_parity(answers: Answers, limit: float) -> Check:
         f"may be), asked in {len(differences)} ways about {sum(answers.formats.values()):,} "
         f"photos ({formats})"
     )
-    # Written so that a difference that is not a number fails.
     passed = figure <= limit
     words += "." if passed else f"; the largest by {worst}. What is served is not what was judged."
     return Check("parity", figure, limit, passed, words)

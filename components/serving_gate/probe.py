@@ -1,13 +1,13 @@
 """Asks an exported model as a server would: in a process of its own, without any of our code.
 
 Called as `python -I probe.py FOLDER`. The folder holds `request.json`: `model` (a SavedModel's
-folder), `queries` by name (`signature`, `input`, `files` to give as strings or `array` to give as
-it is, and `then`, a signature that is given the embedding) and `timed` (files that are asked one by
-one). Beside it come the answers, `NAME.npz`, and `result.json`.
+folder), `signatures` that it must have, `queries` by name (`signature`, `input`, `files` to give as
+strings or `array` to give as it is, and `then`, a signature that is given the embedding) and
+`timed` (files that are asked one by one). Beside it come the answers, `NAME.npz`, and
+`result.json`.
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -21,17 +21,30 @@ def main(folder: Path) -> None:
 
     request = json.loads((folder / "request.json").read_text())
     model = tf.saved_model.load(request["model"])
+    missing = sorted(set(request["signatures"]) - set(model.signatures))
+    if missing:
+        sys.exit(f"it lacks the signatures {', '.join(missing)}")
     for name, query in request["queries"].items():
         answer = _ask(model, query, folder)
         np.savez(folder / f"{name}.npz", **{key: _plain(one) for key, one in answer.items()})
     result = {
         "signatures": sorted(model.signatures),
         "seconds": _time(model, [(folder / name).read_bytes() for name in request["timed"]]),
-        # Kibibytes on Linux.
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        "peak_mb": _peak_memory(),
         "ours": sorted(name for name in sys.modules if name.split(".")[0] == "components"),
     }
     (folder / "result.json").write_text(json.dumps(result))
+
+
+def _peak_memory() -> float:
+    """Returns the most memory of this process, MB of 10^6 bytes.
+
+    `getrusage` would tell that of the process which started it, where that was more.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
 
 
 def _ask(model: Any, query: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from components.digests import folder_digest
 from components.errors import InputError
 from components.pusher import served
-from components.pusher.manifest import find_faults, read_manifest
+from components.pusher.manifest import find_faults, list_files, read_manifest
 
 
 @pytest.fixture
@@ -136,6 +136,34 @@ def test_rollbacks_go_further_back_and_forth_again(directory: Path) -> None:
     assert forth.origin == third.version
     assert third.model_digest not in forth.withdrawn
     assert first.model_digest in forth.withdrawn
+
+
+def test_what_others_changed_is_not_signed_by_a_rollback(
+    directory: Path, keys: tuple[Path, Path]
+) -> None:
+    private, _ = keys
+    first = push(directory, b"one", private)
+    push(directory, b"two", private)
+    folder = directory / str(first.version)
+    (folder / "saved_model.pb").write_bytes(b"tampered")
+    record = json.loads((folder / "graft.json").read_text())
+    record["files"] = list_files(folder)
+    (folder / "graft.json").write_text(json.dumps(record))
+    assert find_faults(folder) == []
+    with pytest.raises(InputError, match=r"graft\.json\.sig is missing or is not of push\.signing"):
+        served.roll_back(directory, first.version, private)
+
+
+def test_a_foreign_version_on_top_does_not_bring_back_what_was_withdrawn(directory: Path) -> None:
+    push(directory, b"one")
+    second = push(directory, b"two")
+    served.roll_back(directory, None)
+    foreign = directory / "1999999999"
+    foreign.mkdir()
+    (foreign / "saved_model.pb").write_bytes(b"foreign")
+    assert served.withdrawn(directory) == (second.model_digest,)
+    with pytest.raises(InputError, match="--to 1999999999, which is served"):
+        served.roll_back(directory, 1999999999)
 
 
 def test_what_was_withdrawn_stays_so_after_another_push(directory: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_model_that_answers_as_it_was_evaluated_passes_with_its_costs() -> Non
             "the largest by pixels",
         ),
         (
-            {"probabilities": {**GOOD.probabilities, "bytes": EVALUATED * np.float32("nan")}},
+            {"probabilities": {**GOOD.probabilities, "pixels": EVALUATED[:1] * np.float32("nan")}},
             {},
             "parity",
             "What is served is not what was judged",
