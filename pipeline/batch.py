@@ -75,6 +75,7 @@ def predict_all(config: Config, source: str, output: Path) -> dict[str, Any]:
     Raises:
         InputError: the source, the output or the served model cannot be used.
     """
+    _check_apart(source, output)
     asking.check_output(output, SUFFIXES)
     manifest = served.newest(config.push.directory)
     # What cannot be served is told before a million files are listed.
@@ -92,6 +93,18 @@ def predict_all(config: Config, source: str, output: Path) -> dict[str, Any]:
     rows, refused = _join(work, count, output)
     shutil.rmtree(work.folder)
     return {"rows": rows, "refused": refused, "resumed": resumed, "output": str(output)}
+
+
+def _check_apart(source: str, output: Path) -> None:
+    """Raises an `InputError` where the output would replace an input, or become one."""
+    place = output.resolve()
+    for match in [source, *glob.glob(source)]:
+        given = Path(match).resolve()
+        if given == place or (given.is_dir() and given in place.parents):
+            raise InputError(
+                f"Expected --output outside of the source. Received: {output}, which is in "
+                f"{match} or is it. Choose another."
+            )
 
 
 def _chunks_of(source: str) -> Iterator[dict[str, Any]]:

@@ -247,7 +247,7 @@ def history_text(result: Mapping[str, Any]) -> str:
             "" if images is None else f"{images:,}",
             "" if seconds is None else f"{seconds:,.0f}",
             run["model_version"] or "",
-            "served" if run["served"] else "",
+            _served_text(run, result["served"]),
         )
     rows = [
         (
@@ -258,6 +258,12 @@ def history_text(result: Mapping[str, Any]) -> str:
     ]
     rows.append(("served", result["served"] or "nothing yet"))
     return _render(table) + _pairs([*_trend_rows(result["runs"]), *rows])
+
+
+def _served_text(run: Mapping[str, Any], version: str | None) -> str:
+    if not run["served"]:
+        return ""
+    return "served" if run["model_version"] == version else f"served as {version}"
 
 
 def _trend_rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -32,6 +32,12 @@ def roll_back(config: Config, to: int | None) -> dict[str, Any]:
     """
     begun = time.monotonic()
     directory = config.push.directory
+    if not config.metadata_path.is_file():
+        # Elsewhere nobody would find what was done written down.
+        raise InputError(
+            f"Expected a pipeline that has run. Received: no {config.metadata_path}. Correct "
+            "runtime.root, or call graft run."
+        )
     with run_lock(config.lock_path):
         before = served.newest(directory)
         manifest = served.roll_back(directory, to, config.push.signing_key)

@@ -22,8 +22,8 @@ from pipeline.history import PUSHED, REFUSED, UNCHANGED, Stage, read_verdict
 
 BY_SERVING, BY_ROLLBACK = "serving", "rollback"
 ROLLED_BACK = (
-    "It was served and rolled back, so it is not pushed again. Change something, or call graft "
-    "rollback --to its version."
+    "Refused: It was served and rolled back, so it is not pushed again. Change something, or call "
+    "graft rollback --to {}."
 )
 
 
@@ -100,16 +100,20 @@ def read_outcome(stages: dict[str, Stage]) -> dict[str, Any]:
     metrics = results.read_metrics(evaluation.uri)
     pushed = stages["Pusher"].outputs[standard_component_specs.PUSHED_MODEL_KEY][0]
     accepted = UNCHANGED if _property(pushed, PUSHED_ALREADY) == 1 else PUSHED
-    is_withdrawn = _property(pushed, WITHDRAWN) == 1
+    is_withdrawn = _property(pushed, WITHDRAWN)
     refused_by = None if judged.passed else "model"
     if judged.passed:
         refused_by = BY_SERVING if not asked.passed else BY_ROLLBACK if is_withdrawn else None
+    rolled_back = ""
+    if refused_by == BY_ROLLBACK:
+        version = is_withdrawn if is_withdrawn > 1 else "VERSION"
+        rolled_back = ROLLED_BACK.format(version)
     baseline, candidate = metrics.get(photos.BASELINE), metrics[photos.CANDIDATE]
     return {
         "outcome": REFUSED if refused_by else accepted,
         "refused_by": refused_by,
-        "reason": f"{verdict.words} {ROLLED_BACK}" if is_withdrawn else verdict.words,
-        "verdict": verdict.to_dict(),
+        "reason": rolled_back or verdict.words,
+        "verdict": verdict.to_dict() | ({"headline": rolled_back} if rolled_back else {}),
         "model_version": _property(pushed, "pushed_version") or None,
         "metrics": candidate.overall,
         "baseline_metrics": baseline.overall if baseline else None,

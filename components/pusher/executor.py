@@ -23,7 +23,8 @@ from components.verdict import VERDICT, VERDICT_FILE, Verdict
 SETTINGS = "settings"
 FINGERPRINT = "fingerprint"  # property of the examples
 PUSHED_ALREADY = "pushed_already"  # property of PushedModel: 1 where the model was served before
-WITHDRAWN = "withdrawn"  # property of PushedModel: 1 where a rollback took this model away
+# Property of PushedModel: the version that a rollback took away, 1 where it is gone.
+WITHDRAWN = "withdrawn"
 
 Artifacts = dict[str, list[artifact.Artifact]]
 
@@ -73,7 +74,12 @@ class Executor(executor.Executor):
         unchanged = manifest is not None and served.holds(directory, manifest, digest)
         if manifest and not unchanged and digest in served.withdrawn(directory):
             self._MarkNotPushed(pushed_model)
-            pushed_model.set_int_custom_property(WITHDRAWN, 1)
+            found = [
+                version
+                for version in served.versions(directory)
+                if served.read(directory, version).model_digest == digest
+            ]
+            pushed_model.set_int_custom_property(WITHDRAWN, max(found, default=1))
             return
         if manifest and unchanged and key:
             # A model that was pushed before versions were signed is pushed again with a signature.

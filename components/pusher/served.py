@@ -151,13 +151,20 @@ def roll_back(directory: str | Path, to: int | None, signing_key: Path | None = 
     target = _choose(directory, found, current, to)
     folder = directory / str(target.version)
     faults = find_faults(folder)
+    is_same = target.model_digest == current.model_digest
+    if is_same and not find_faults(directory / str(current.version)):
+        raise InputError(
+            f"Expected a version of another model. Received: {target.version}, whose model is "
+            f"served already, as {current.version}."
+        )
     # A copy would be signed anew, so only what was signed by the same key may be copied.
     if signing_key and not faults and not is_signed_by(folder, signing_key):
         faults = [f"{SIGNATURE} is missing or is not of push.signing_key."]
     if faults:
+        others = ", ".join(str(one) for one in found if one != target.version)
         raise InputError(
             f"Expected version {target.version} as it was pushed. Received: {' '.join(faults)} "
-            f"Choose another by --to: {', '.join(map(str, found))}."
+            f"Choose another by --to: {others}."
         )
     gone = {*target.withdrawn, *withdrawn(directory), current.model_digest}
     manifest = replace(
@@ -243,9 +250,11 @@ def _choose(directory: Path, found: list[int], current: Manifest, to: int | None
         is_other = earlier.model_digest not in ("", current.model_digest)
         if is_other and earlier.model_digest not in withdrawn(directory):
             return earlier
+    gone = [one for one in found if read(directory, one).model_digest in withdrawn(directory)]
+    back = f", of which {', '.join(map(str, gone))} were taken back" if gone else ""
     raise InputError(
-        f"Expected an earlier version of another model. Received: {listed} in {directory}. Name "
-        "one by --to."
+        f"Expected an earlier version of another model. Received: {listed} in {directory}{back}. "
+        "Name one by --to, or push another."
     )
 
 

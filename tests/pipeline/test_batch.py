@@ -160,6 +160,17 @@ def test_a_source_that_cannot_be_used_is_told(
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.parametrize(("source", "output"), [("l.csv", "l.csv"), ("in", "in/deep/o.csv")])
+def test_an_output_in_the_source_is_refused_and_the_source_stays(
+    config: Any, tmp_path: Path, source: str, output: str
+) -> None:
+    (tmp_path / "in/deep").mkdir(parents=True)
+    (tmp_path / "l.csv").write_text("path\na.png\n")
+    with pytest.raises(InputError, match="Expected --output outside of the source"):
+        batch.predict_all(config, str(tmp_path / source), tmp_path / output)
+    assert (tmp_path / "l.csv").read_text() == "path\na.png\n"
+
+
 def test_the_command_tells_what_it_wrote(folder: Path, tmp_path: Path) -> None:
     from pipeline.cli import main
 

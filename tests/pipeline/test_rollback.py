@@ -19,6 +19,9 @@ def config(tmp_path: Path) -> Path:
         "name: tiny\ndata: {source: photos}\nbase: {name: MobileNetV2, weights: null}\n"
         "push: {directory: served}\n"
     )
+    home = tmp_path / "runs/tiny"
+    home.mkdir(parents=True)
+    (home / "metadata.db").touch()
     return path
 
 
@@ -55,6 +58,16 @@ def test_nothing_to_return_to_is_a_wrong_command(config: Path) -> None:
     assert told.exit_code == 2
     assert "Expected an earlier version of another model." in told.stderr
     assert not (config.parent / "runs/tiny/rollbacks.jsonl").exists()
+
+
+def test_where_no_pipeline_ran_nothing_is_changed_or_made(config: Path) -> None:
+    push(config, b"one")
+    push(config, b"two")
+    told = call("rollback", config, "--set", f"runtime.root={config.parent / 'elsewhere'}")
+    assert told.exit_code == 2
+    assert "Expected a pipeline that has run." in told.stderr
+    assert len(served.versions(config.parent / "served")) == 2
+    assert not (config.parent / "elsewhere").exists()
 
 
 def test_a_run_under_way_is_waited_for_by_the_user(config: Path) -> None:
