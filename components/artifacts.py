@@ -4,7 +4,13 @@ Both are folders of JSON that a person can read. They declare no typed propertie
 Metadata refuses a later version of a type that drops one; figures are custom properties.
 """
 
+import os
+
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
+
+from components import verdict
 
 
 class Quarantine(Artifact):
@@ -27,3 +33,17 @@ class Verdict(Artifact):
     """
 
     TYPE_NAME = "GraftVerdict"
+
+
+def write_verdict(output_dict: dict[str, list[Artifact]], said: verdict.Verdict) -> None:
+    """Leaves what a gate says in its output `verdict`."""
+    artifact = artifact_utils.get_single_instance(output_dict[verdict.VERDICT])
+    artifact.set_int_custom_property("passed", int(said.passed))
+    with fileio.open(os.path.join(artifact.uri, verdict.VERDICT_FILE), "w") as file:
+        file.write(said.to_json())
+
+
+def read_verdict(uri: str) -> verdict.Verdict:
+    """Returns what `write_verdict` left at an artifact's URI."""
+    with fileio.open(os.path.join(uri, verdict.VERDICT_FILE)) as file:
+        return verdict.Verdict.from_json(file.read())

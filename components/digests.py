@@ -14,6 +14,7 @@ PACKAGE = "components"
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONED = ("tfx", "tensorflow", "keras")
 BLOCK = 1 << 20
+FINGERPRINT = "fingerprint"  # property of the examples: digest of all that ingestion saw
 
 
 def file_digest(path: str | Path) -> str:

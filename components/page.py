@@ -27,14 +27,12 @@ def render_page(title: str, parts: Iterable[str], style: str = "", script: str =
 
 
 STYLE = """
-:root { --train: #3a6ea5; --validation: #d98a2b; --test: #8a68b0; }
-@media (prefers-color-scheme: dark) { :root { --train: #6ea3dc; --validation: #e9a552;
-  --test: #b395d8; } }
 :root { color-scheme: light dark; --page: #f4f4f1; --card: #fff; --mat: #e9e9e4; --ink: #1d1f21;
-  --soft: #5c6066; --line: #dddcd5; --good: #176b3a; --bad: #b3261e; --warn: #8a5a00; }
+  --soft: #5c6066; --line: #dddcd5; --good: #176b3a; --bad: #b3261e; --warn: #8a5a00;
+  --train: #3a6ea5; --validation: #d98a2b; --test: #8a68b0; }
 @media (prefers-color-scheme: dark) { :root { --page: #141517; --card: #1e2023; --mat: #2a2d31;
   --ink: #e8e8e6; --soft: #a3a8ae; --line: #34373c; --good: #6fcf97; --bad: #ff8a80;
-  --warn: #f2c063; } }
+  --warn: #f2c063; --train: #6ea3dc; --validation: #e9a552; --test: #b395d8; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }

@@ -14,6 +14,8 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +81,7 @@ def predict_all(config: Config, source: str, output: Path) -> dict[str, Any]:
     asking.check_output(output, SUFFIXES)
     manifest = served.newest(config.push.directory)
     # What cannot be served is told before a million files are listed.
-    asking.load_signature(config.push.directory, SERVE_BYTES, ANSWER)
+    _load(config.push.directory, manifest.version if manifest else None)
     assert manifest is not None
     work = _Work(output.with_name(f".{output.name}.parts"))
     count, fingerprint = _plan(work, _chunks_of(source))
@@ -98,7 +100,7 @@ def predict_all(config: Config, source: str, output: Path) -> dict[str, Any]:
 def _check_apart(source: str, output: Path) -> None:
     """Raises an `InputError` where the output would replace an input, or become one."""
     place = output.resolve()
-    for match in [source, *glob.glob(source)]:
+    for match in _matches(source):
         given = Path(match).resolve()
         if given == place or (given.is_dir() and given in place.parents):
             raise InputError(
@@ -107,10 +109,15 @@ def _check_apart(source: str, output: Path) -> None:
             )
 
 
+def _matches(source: str) -> list[str]:
+    """Returns the files that a pattern matches, sorted, or whatever else the source names."""
+    is_pattern = glob.has_magic(source) and not os.path.lexists(source)
+    return sorted(glob.glob(source)) if is_pattern else [source]
+
+
 def _chunks_of(source: str) -> Iterator[dict[str, Any]]:
     """Yields the chunks of a source: `files`, or `records`, the path of a TFRecord file."""
-    is_pattern = glob.has_magic(source) and not os.path.lexists(source)
-    matches = sorted(glob.glob(source)) if is_pattern else [source]
+    matches = _matches(source)
     if not matches or (matches == [source] and (missing := why_missing(source))):
         told = f"{source}, which {missing}" if matches else f"{source}, which matches no file"
         raise InputError(
@@ -126,13 +133,8 @@ def _chunks_of(source: str) -> Iterator[dict[str, Any]]:
 
 
 def _in_chunks(files: Iterable[str]) -> Iterator[dict[str, Any]]:
-    chunk: list[str] = []
-    for file in files:
-        chunk.append(file)
-        if len(chunk) == CHUNK:
-            yield {"files": chunk}
-            chunk = []
-    if chunk:
+    iterator = iter(files)
+    while chunk := list(islice(iterator, CHUNK)):
         yield {"files": chunk}
 
 
@@ -213,27 +215,29 @@ def _resume(work: _Work, plan: str, count: int) -> int:
     return sum(work.part(number).is_file() for number in range(count))
 
 
+@lru_cache(maxsize=1)
+def _load(push_directory: Path, version: int | None) -> asking.Function:
+    """Returns a version's signature, loaded once in each process."""
+    return asking.load_signature(push_directory, SERVE_BYTES, ANSWER, version)[0]
+
+
 class _Predict(beam.DoFn):
     """Answers a chunk and writes its part, unless that is there."""
 
     def __init__(self, push_directory: Path, version: int, folder: Path, keys: list[str]):
         self._push_directory, self._version = push_directory, version
         self._folder, self._keys = folder, keys
-        self._classify: Any = None
 
     def process(self, number: int) -> Iterator[int]:
         work = _Work(self._folder)
         if work.part(number).is_file():
             return
-        if self._classify is None:
-            # All of the output is of one model, whatever is pushed meanwhile.
-            self._classify, _ = asking.load_signature(
-                self._push_directory, SERVE_BYTES, ANSWER, self._version
-            )
+        # All of the output is of one model, whatever is pushed meanwhile.
+        classify = _load(self._push_directory, self._version)
         chunk = json.loads(work.chunk(number).read_text())
         rows = (
             _to_line(to_row(path_text(name), answer))
-            for name, answer in asking.ask_contents(self._classify, ANSWER, self._items(chunk))
+            for name, answer in asking.ask_contents(classify, ANSWER, self._items(chunk))
         )
         write_text(work.part(number), "".join(rows))
         yield number

@@ -4,7 +4,6 @@ One file that needs neither network nor script, so that it can be mailed, archiv
 anywhere. Its pictures are chosen by content, so the same data gives the same page.
 """
 
-import base64
 import heapq
 import warnings
 from collections import defaultdict
@@ -19,6 +18,7 @@ from components.atomic import write_text
 from components.image_example_gen.listing import MAX_BYTES, Place
 from components.image_example_gen.quarantine import REASONS, SYSTEM_FILE
 from components.page import render_page
+from components.report.render import to_picture
 from components.text import visible
 from components.thumbnails import Thumbnail, make_thumbnail
 from pipeline.present import SIZES, formats_text, size_text
@@ -28,7 +28,6 @@ CLASSES = 60
 REFUSED = 30
 PAIRS = 30
 THREADS = 4  # each holds one file; of large images one is decoded at a time
-TINY = 32  # pixels: images up to this are enlarged without being smoothed
 
 T = TypeVar("T")
 
@@ -229,12 +228,12 @@ class _Images:
         thumbnail = self.thumbnails.get(path)
         if thumbnail is None:
             return '<div class="mat none"><span>no picture</span></div>'
-        data = base64.b64encode(thumbnail.content).decode()
+        shown = to_picture(thumbnail)
         picture = self.shown[path]
         alternative = _text(f"{picture.label}: {picture.path}")
-        kind = ' class="tiny"' if max(thumbnail.width, thumbnail.height) <= TINY else ""
+        kind = ' class="tiny"' if shown.is_tiny else ""
         return (
-            f'<div class="mat"><img{kind} src="data:image/jpeg;base64,{data}" alt="{alternative}" '
+            f'<div class="mat"><img{kind} src="{shown.uri}" alt="{alternative}" '
             f'width="{thumbnail.width}" height="{thumbnail.height}"></div>'
         )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from components.digests import FINGERPRINT
 from components.features import SPLITS
 from components.verdict import VERDICT
 from pipeline.history import History, Stage
@@ -13,7 +14,7 @@ MEANINGS = {
     "custom_config.transform_sha256": "the code of Transform",
     "custom_config.base_sha256": "the base's content",
     "schema_sha256": "the schema's content",
-    "fingerprint": "the photos' content",
+    FINGERPRINT: "the photos' content",
 }
 # The configuration's names of what TFX keeps under others.
 NAMES = {
@@ -44,7 +45,6 @@ LOOKS_OUTSIDE = {
     "BaselineStatistics": "asks in every run which data the served model was trained on",
     "Pusher": "looks in every run at what is served",
 }
-FINGERPRINT = "fingerprint"
 DIGEST_LENGTH = 8  # characters shown of a digest
 
 

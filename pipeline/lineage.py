@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
+from components.digests import FINGERPRINT
 from components.errors import InputError
 from components.pusher import served
 from pipeline.config import Config
-from pipeline.explain import FINGERPRINT
 from pipeline.history import PUSHED, History, Stage
 from pipeline.report_files import CONFIGURATION
 

@@ -21,6 +21,7 @@ from components.pusher import served
 from components.trainer import record
 from pipeline.config import Config
 from pipeline.history import FAILED, INTERRUPTED, REFUSED, History, Stage, read_verdict
+from pipeline.lineage import INGESTION, TRAINER
 from pipeline.lock import run_lock
 from pipeline.noise import quiet
 from pipeline.report_files import CONFIGURATION, SUMMARY
@@ -41,7 +42,6 @@ OUTCOME_KEYS = (
 
 
 DATA_GATE = "DataGate"
-INGESTION = "ImageExampleGen"
 
 
 class Progress(Protocol):
@@ -301,7 +301,7 @@ def _read_data(config: Config, run_id: str) -> dict[str, Any]:
 
 def _read_training(config: Config, run_id: str) -> dict[str, Any] | None:
     """Returns what the training came to, and puts its pictures where the user looks for them."""
-    stage = _stages(config, run_id).get("Trainer")
+    stage = _stages(config, run_id).get(TRAINER)
     if stage is None or "model_run" not in stage.outputs:
         return None
     folder = Path(stage.outputs["model_run"][0].uri)

@@ -164,7 +164,7 @@ def _samples_and_pictures(
     comparison: Mapping[str, Any] | None,
 ) -> tuple[dict[str, list[gallery.Shown]], dict[str, Any]]:
     """Returns a few photos of each class, and small pictures of all photos that are shown."""
-    examples = run.output("ImageExampleGen", "examples")
+    examples = run.output(lineage.INGESTION, "examples")
     max_pixels = run.config.data.max_pixels
     if examples is None:
         return {}, {}
@@ -181,7 +181,7 @@ def _samples_and_pictures(
 
 
 def _data(run: _Run, samples: Mapping[str, list[gallery.Shown]]) -> dict[str, Any] | None:
-    folder = run.output("ImageExampleGen", "quarantine")
+    folder = run.output(lineage.INGESTION, "quarantine")
     if folder is None:
         return None
     counts = Counts.from_json(Path(folder, COUNTS_FILE).read_text())

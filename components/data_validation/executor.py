@@ -12,6 +12,7 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import io_utils
 
+from components.artifacts import write_verdict
 from components.data_validation import measures
 from components.data_validation.comparison import Comparison
 from components.data_validation.findings import (
@@ -27,7 +28,6 @@ from components.data_validation.gate import (
 )
 from components.data_validation.lineage import BASELINE_STATISTICS, DRIFT, STATISTICS
 from components.image_example_gen.quarantine import COUNTS_FILE, Counts
-from components.verdict import VERDICT, VERDICT_FILE
 
 QUARANTINE = "quarantine"
 ANOMALIES = "anomalies"
@@ -67,10 +67,7 @@ class Executor(base_executor.BaseExecutor):
             drift=_compare(splits, baseline[0], schema) if baseline else NO_BASELINE,
             skew=find_skew(splits, schema),
         )
-        artifact = artifact_utils.get_single_instance(output_dict[VERDICT])
-        with fileio.open(os.path.join(artifact.uri, VERDICT_FILE), "w") as file:
-            file.write(verdict.to_json())
-        artifact.set_int_custom_property("passed", int(verdict.passed))
+        write_verdict(output_dict, verdict)
 
 
 def _compare(

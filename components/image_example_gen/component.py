@@ -10,7 +10,7 @@ from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.artifacts import Quarantine
-from components.digests import code_digest
+from components.digests import FINGERPRINT, code_digest
 from components.image_example_gen import driver, executor
 from components.image_example_gen.examine import Limits
 from components.image_example_gen.known_files import examination_digest
@@ -30,7 +30,7 @@ class ImageExampleGenSpec(ComponentSpec):
         executor.MIN_SIZE: ExecutionParameter(type=int),
         executor.LEAKAGE: ExecutionParameter(type=str),
         executor.CODE_SHA256: ExecutionParameter(type=str),
-        executor.FINGERPRINT: ExecutionParameter(type=str, optional=True),
+        FINGERPRINT: ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, ChannelParameter] = {}
     OUTPUTS = {

@@ -13,7 +13,8 @@ from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 
-from components.image_example_gen.executor import EXAMPLES, FINGERPRINT, SETTINGS
+from components.digests import FINGERPRINT
+from components.image_example_gen.executor import EXAMPLES, SETTINGS
 from components.image_example_gen.known_files import KnownFiles, digest_files, fingerprint_source
 from components.image_example_gen.listing import SourceSettings
 from components.image_example_gen.sources import check_source

@@ -18,6 +18,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
+from components.digests import FINGERPRINT
 from components.errors import GraftError
 from components.image_example_gen.examine import Limits
 from components.image_example_gen.ingestion import FRESH, OUTCOMES, TWINS, Plan, ingest
@@ -55,7 +56,6 @@ MAX_PIXELS = "max_pixels"
 MIN_SIZE = "min_size"
 LEAKAGE = "leakage"
 CODE_SHA256 = "code_sha256"
-FINGERPRINT = "fingerprint"
 EXAMPLES = "examples"
 QUARANTINE = "quarantine"
 

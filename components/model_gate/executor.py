@@ -10,13 +10,13 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.types.artifact import Artifact
 from tfx.utils import io_utils, path_utils
 
+from components.artifacts import write_verdict
 from components.digests import folder_digest
 from components.evaluator.photos import read_photos
 from components.evaluator.results import read_metrics
 from components.model_gate.gate import judge
 from components.model_gate.limits import Limits
 from components.pusher import served
-from components.verdict import VERDICT, VERDICT_FILE
 
 LIMITS = "limits"
 PUSH_DIRECTORY = "push_directory"
@@ -44,9 +44,7 @@ class Executor(base_executor.BaseExecutor):
             _size_of(path_utils.serving_model_path(model.uri)),
             "" if baseline else _why_no_baseline(exec_properties[PUSH_DIRECTORY], model.uri),
         )
-        artifact = artifact_utils.get_single_instance(output_dict[VERDICT])
-        artifact.set_int_custom_property("passed", int(verdict.passed))
-        io_utils.write_string_file(os.path.join(artifact.uri, VERDICT_FILE), verdict.to_json())
+        write_verdict(output_dict, verdict)
         blessing = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.BLESSING_KEY]
         )

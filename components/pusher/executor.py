@@ -1,7 +1,6 @@
 """TFX's Pusher with an atomic push, which does nothing where the model is served already."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,19 +8,18 @@ from typing import Any
 
 from tfx.components.evaluator import constants
 from tfx.components.pusher import executor
-from tfx.dsl.io import fileio
 from tfx.proto import pusher_pb2
 from tfx.types import artifact, artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from components import digests
+from components.artifacts import read_verdict
 from components.packages import package_versions
 from components.pusher import served
 from components.pusher.manifest import is_signed_by
-from components.verdict import VERDICT, VERDICT_FILE, Verdict
+from components.verdict import VERDICT
 
 SETTINGS = "settings"
-FINGERPRINT = "fingerprint"  # property of the examples
 PUSHED_ALREADY = "pushed_already"  # property of PushedModel: 1 where the model was served before
 # Property of PushedModel: the version that a rollback took away, 1 where it is gone.
 WITHDRAWN = "withdrawn"
@@ -102,7 +100,7 @@ class Executor(executor.Executor):
         return {
             "pipeline": settings.name,
             "run_id": getattr(self._context, "pipeline_run_id", None),
-            "data_fingerprint": examples.get_string_custom_property(FINGERPRINT),
+            "data_fingerprint": examples.get_string_custom_property(digests.FINGERPRINT),
             **settings.made_of,
             **_judged(artifact_utils.get_single_uri(input_dict[VERDICT])),
             "packages": package_versions(),
@@ -130,6 +128,5 @@ def _directory(exec_properties: Mapping[str, Any]) -> str:
 
 def _judged(verdict_uri: str) -> dict[str, Any]:
     """Returns the metrics and the verdict in a sentence, as the gate left them."""
-    with fileio.open(os.path.join(verdict_uri, VERDICT_FILE)) as file:
-        verdict = Verdict.from_json(file.read())
+    verdict = read_verdict(verdict_uri)
     return {"metrics": verdict.facts["metrics"], "verdict": verdict.facts["headline"]}

@@ -165,7 +165,8 @@ def load_signing_key(path: Path) -> Any:
         path,
         lambda content: load_pem_private_key(content, password=None),
         ed25519.Ed25519PrivateKey,
-        f"private key without a password. {HOW_TO}",
+        "private key without a password",
+        HOW_TO,
     )
 
 
@@ -179,14 +180,13 @@ def load_public_key(path: Path) -> Any:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     return _load_key(
-        path, load_pem_public_key, ed25519.Ed25519PublicKey, f"public key. {HOW_TO_PUBLISH}"
+        path, load_pem_public_key, ed25519.Ed25519PublicKey, "public key", HOW_TO_PUBLISH
     )
 
 
-def _load_key(path: Path, load: Any, kind: type, expected: str) -> Any:
+def _load_key(path: Path, load: Any, kind: type, what: str, mend: str) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
 
-    what, _, mend = expected.partition(". ")
     try:
         key = load(path.read_bytes())
         received = f"{path}, which is of another kind"

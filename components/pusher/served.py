@@ -244,13 +244,14 @@ def _choose(directory: Path, found: list[int], current: Manifest, to: int | None
                 f"Expected a version of {directory}. Received: --to {to}. There are: {listed}."
             )
         return read(directory, to)
+    taken_back = withdrawn(directory)
     for version in reversed(found[:-1]):
         earlier = read(directory, version)
         # A version of others has no digest, and cannot be verified.
         is_other = earlier.model_digest not in ("", current.model_digest)
-        if is_other and earlier.model_digest not in withdrawn(directory):
+        if is_other and earlier.model_digest not in taken_back:
             return earlier
-    gone = [one for one in found if read(directory, one).model_digest in withdrawn(directory)]
+    gone = [one for one in found if read(directory, one).model_digest in taken_back]
     back = f", of which {', '.join(map(str, gone))} were taken back" if gone else ""
     raise InputError(
         f"Expected an earlier version of another model. Received: {listed} in {directory}{back}. "

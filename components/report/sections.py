@@ -19,12 +19,6 @@ CLASSES = 60  # of which the data section tells
 REFUSED = 50  # files of one reason
 CONFUSIONS = 10
 STAGE_NAMES = {"head": "head", "fine_tune": "fine-tuning"}
-REFUSALS = {
-    "data": "Refused by the data gate; what was served still is",
-    "model": "Refused by the model gate; what was served still is",
-    "serving": "Refused by the serving gate; what was served still is",
-    "rollback": "Not pushed: this model was rolled back; what was served still is",
-}
 FIGURES = {
     results.ACCURACY: "accuracy",
     results.BALANCED_ACCURACY: "balanced accuracy",
@@ -64,11 +58,14 @@ def headline(run: Mapping[str, Any]) -> str:
     Args:
         run: a run's summary, see `pipeline.local.run`.
     """
-    version, gate = run["model_version"], run["refused_by"] or "model"
+    version, gate = run["model_version"], run["refused_by"]
+    refused = "Not pushed: this model was rolled back"
+    if gate != "rollback":
+        refused = f"Refused by the {gate} gate"
     return {
         "pushed": f"Pushed as version {version}",
         "unchanged": f"Unchanged: version {version} is served already",
-        "refused": REFUSALS[gate],
+        "refused": f"{refused}; what was served still is",
         "failed": "Failed",
         "interrupted": "Interrupted; the next run goes on where this one stopped",
     }[run["outcome"]]

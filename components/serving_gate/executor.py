@@ -14,11 +14,12 @@ from tfx.types.artifact import Artifact
 from tfx.utils import io_utils, path_utils
 
 from components import features
+from components.artifacts import write_verdict
 from components.evaluator.photos import read_photos
 from components.examples_files import read_images
 from components.serving_gate.asked import ProbeError, ask, choose_photos
 from components.serving_gate.gate import ServingLimits, failure, judge, to_facts
-from components.verdict import VERDICT, VERDICT_FILE, Verdict
+from components.verdict import Verdict
 
 LIMITS = "limits"
 BLESSED = "blessed"  # what TFX's Pusher asks of an InfraBlessing
@@ -35,15 +36,13 @@ class Executor(base_executor.BaseExecutor):
         """Writes the verdict, and the blessing as TFX's InfraValidator would."""
         limits = ServingLimits(**json.loads(exec_properties[LIMITS]))
         verdict = _judge(input_dict, limits)
-        passed = verdict.passed
-        artifact = artifact_utils.get_single_instance(output_dict[VERDICT])
-        artifact.set_int_custom_property("passed", int(passed))
-        io_utils.write_string_file(os.path.join(artifact.uri, VERDICT_FILE), verdict.to_json())
+        write_verdict(output_dict, verdict)
         answer = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.BLESSING_KEY]
         )
-        io_utils.write_string_file(os.path.join(answer.uri, BLESSED.upper()), f"{passed}\n")
-        answer.set_int_custom_property(BLESSED, int(passed))
+        name = "INFRA_BLESSED" if verdict.passed else "INFRA_NOT_BLESSED"
+        io_utils.write_string_file(os.path.join(answer.uri, name), "")
+        answer.set_int_custom_property(BLESSED, int(verdict.passed))
 
 
 def _judge(input_dict: Artifacts, limits: ServingLimits) -> Verdict:

@@ -64,6 +64,14 @@ class Answers:
     warmed: int
     formats: Mapping[str, int]
 
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """Milliseconds of a photo: half of the requests take at most `p50`, all but 1 % `p99`."""
+        shares = {"p50": 0.5, "p99": 0.99}
+        return {
+            name: 1000 * float(np.quantile(self.seconds, share)) for name, share in shares.items()
+        }
+
 
 def judge(answers: Answers, limits: ServingLimits) -> Verdict:
     """Judges what a model answered."""
@@ -140,7 +148,7 @@ def _check_warmup(warmed: int) -> Check:
 
 
 def _check_costs(answers: Answers, limits: ServingLimits) -> list[Check]:
-    half, most = (1000 * float(np.quantile(answers.seconds, share)) for share in (0.5, 0.99))
+    half, most = answers.latency_ms.values()
     words = f"A photo takes {half:.0f} ms, one in a hundred {most:.0f} ms"
     slow = limits.max_latency is not None and half > limits.max_latency
     if limits.max_latency is not None:
@@ -159,5 +167,4 @@ def _check_costs(answers: Answers, limits: ServingLimits) -> list[Check]:
 
 def to_facts(answers: Answers) -> dict[str, Any]:
     """Returns the measures for the verdict's facts."""
-    half, most = (1000 * float(np.quantile(answers.seconds, share)) for share in (0.5, 0.99))
-    return {"latency_ms": {"p50": half, "p99": most}, "peak_mb": answers.peak_mb}
+    return {"latency_ms": answers.latency_ms, "peak_mb": answers.peak_mb}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tf_serving
 from click.testing import CliRunner
+from tiny_model import export_models
 
 from components.errors import InputError
 from pipeline import client as module
@@ -18,11 +19,9 @@ from pipeline.client import Client, ServerError
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("werkzeug")
-keras = pytest.importorskip("keras")
 
 pytestmark = pytest.mark.e2e
 
-SIZE = 8
 LABELS = ("blue", "<red>")
 
 
@@ -31,18 +30,8 @@ def directory(
     tmp_path_factory: pytest.TempPathFactory, transform_output: Any, image_settings: dict[str, Any]
 ) -> Path:
     """Two versions, of different heads."""
-    from components.trainer import backbones, signatures
-    from components.trainer.head import new_head
-
-    keras.utils.set_random_seed(0)
-    pixels = keras.Input((SIZE, SIZE, 3))
-    base = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
-    embedder = backbones.pooled_base(base, SIZE, "average")
     folder = tmp_path_factory.mktemp("served")
-    for version in (3, 20):
-        head = new_head(4, 2, {"hidden": [6], "dropout": 0.0}, version)
-        made = signatures.ServingModule(head, embedder, transform_output, LABELS, image_settings)
-        signatures.export(made, str(folder / str(version)))
+    export_models(folder, ("3", "20"), transform_output, image_settings, LABELS)
     return folder
 
 

@@ -8,23 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_model import export_models
 
 tf = pytest.importorskip("tensorflow")
-keras = pytest.importorskip("keras")
 tfma = pytest.importorskip("tensorflow_model_analysis")
 
 from components import features  # noqa: E402
 from components.evaluator import extraction, photos, slices  # noqa: E402
 from components.evaluator.feature_facts import FeatureFacts, write_facts  # noqa: E402
 from components.evaluator.photos import BASELINE, CANDIDATE, Labels  # noqa: E402
-from components.trainer import backbones, signatures  # noqa: E402
-from components.trainer.head import new_head  # noqa: E402
 
 pytestmark = pytest.mark.e2e
 
-SIZE = 8
 SPACE = "5" * 64
-HEAD = {"hidden": [6], "activation": "relu", "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +28,10 @@ def exported(
     tmp_path_factory: pytest.TempPathFactory, transform_output: Any, image_settings: dict[str, Any]
 ) -> Path:
     """Two models with one base and different heads, `one` and `other`."""
-    keras.utils.set_random_seed(0)
-    pixels = keras.Input((SIZE, SIZE, 3))
-    base = keras.Model(pixels, keras.layers.Conv2D(5, 3)(pixels))
-    embedder = backbones.pooled_base(base, SIZE, "average")
     folder = tmp_path_factory.mktemp("models")
-    for seed, name in enumerate(("one", "other")):
-        head = new_head(5, 2, HEAD, seed)
-        module = signatures.ServingModule(
-            head, embedder, transform_output, ("blue", "red"), image_settings
-        )
-        signatures.export(module, str(folder / name))
+    names = ("one", "other")
+    export_models(folder, names, transform_output, image_settings, width=5)
+    for name in names:
         write_facts(str(folder / name), FeatureFacts(SPACE, 5))
     return folder
 

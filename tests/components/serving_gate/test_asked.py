@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_model import export_models
 
 tf = pytest.importorskip("tensorflow")
-keras = pytest.importorskip("keras")
 
 from components.evaluator.photos import CANDIDATE, Labels, Photos  # noqa: E402
 from components.serving_gate.asked import ProbeError, ask, choose_photos  # noqa: E402
 from components.serving_gate.gate import ServingLimits, judge  # noqa: E402
-from components.trainer import backbones, signatures, warmup  # noqa: E402
-from components.trainer.head import new_head  # noqa: E402
+from components.trainer import warmup  # noqa: E402
 
-SIZE = 8
 LABELS = ["blue", "red"]
 
 
@@ -28,14 +26,9 @@ def exported(
     image_settings: dict[str, Any],
     photo_contents: Sequence[bytes],
 ) -> Path:
-    keras.utils.set_random_seed(0)
-    pixels = keras.Input((SIZE, SIZE, 3))
-    base = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
-    embedder = backbones.pooled_base(base, SIZE, "average")
-    head = new_head(4, 2, {"hidden": [6], "dropout": 0.5})
-    module = signatures.ServingModule(head, embedder, transform_output, LABELS, image_settings)
-    folder = tmp_path_factory.mktemp("exported") / "model"
-    signatures.export(module, str(folder))
+    parent = tmp_path_factory.mktemp("exported")
+    folder = parent / "model"
+    export_models(parent, ["model"], transform_output, image_settings)
     warmup.write_requests(str(folder), photo_contents)
     return folder
 
