@@ -16,6 +16,7 @@ from components.augmentations import AMOUNTS, FLIPS, PRESETS
 from components.bases import BASES, nearest_base
 from components.errors import InputError
 from components.trainer.base_file import SUFFIX
+from pipeline.config import kubeflow
 from pipeline.config.document import Document, Key, read_scalar, show
 from pipeline.config.evaluation import SLICED
 from pipeline.config.fields import REMOTE, section_of
@@ -69,6 +70,7 @@ EXPECTED = {
     "evaluate.slice_limits": "a list of limits, each a slice with any of min_accuracy and "
     "max_accuracy_drop (shares from 0 to 1) and min_examples (a whole number from 1)",
     "runtime.beam_args": "a list of flags, each beginning with --",
+    **{f"kubeflow.{key}": expected for key, expected in kubeflow.EXPECTED.items()},
 }
 # What a key that must be given may look like.
 EXAMPLES = {
@@ -98,6 +100,7 @@ EXAMPLES = {
     "runtime.beam_args": "[--direct_num_workers=1]",
     "push": "{directory: served/flowers}",
     "push.directory": "served/flowers",
+    **{f"kubeflow.{key}": example for key, example in kubeflow.EXAMPLES.items()},
 }
 
 

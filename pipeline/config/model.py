@@ -18,6 +18,7 @@ from components.trainer.base_file import inspect_base
 from components.trainer.preset_base import describe_preset
 from pipeline.config.evaluation import Evaluate
 from pipeline.config.fields import LocalPath, Section, number, section, to_path
+from pipeline.config.kubeflow import Kubeflow
 from pipeline.config.training import Base, FineTune, Head, Image, Train, Tune, seconds
 
 MAX_NAME = 63  # what Kubernetes allows for the name of a job
@@ -172,6 +173,7 @@ class Config(Section):
     evaluate: Evaluate = section(Evaluate)
     push: Push = Field(description=Push.__doc__)
     runtime: Runtime = section(Runtime)
+    kubeflow: Kubeflow = section(Kubeflow)
 
     @property
     def home(self) -> Path:

@@ -97,6 +97,28 @@ def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path, pr
         },
         "push": {"directory": f"{folder}/served/flowers", "keep": 5, "signing_key": None},
         "runtime": {"root": f"{folder}/runs", "runner": "local", "beam_args": []},
+        "kubeflow": {
+            "host": None,
+            "namespace": "kubeflow",
+            "experiment": None,
+            "service_account": None,
+            "pipeline_root": None,
+            "image": None,
+            "image_pull_policy": "IfNotPresent",
+            "volumes": [],
+            "secrets": [],
+            "shared_memory": None,
+            "resources": {
+                "cpu_request": None,
+                "cpu_limit": None,
+                "memory_request": None,
+                "memory_limit": None,
+                "accelerator": None,
+                "node_selector": {},
+                "tolerations": [],
+            },
+            "stages": {},
+        },
     }
 
 
