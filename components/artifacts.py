@@ -1,7 +1,8 @@
 """The artifact types that TFX does not have: what ingestion refused and what the data gate said.
 
 Both are folders of JSON that a person can read. They declare no typed properties, because ML
-Metadata refuses a later version of a type that drops one; figures are custom properties.
+Metadata refuses a later version of a type that drops one; figures are custom properties. The
+types' names have the form that Kubeflow's compiler takes.
 """
 
 import os
@@ -22,7 +23,7 @@ class Quarantine(Artifact):
     every reason that occurred.
     """
 
-    TYPE_NAME = "GraftQuarantine"
+    TYPE_NAME = "graft.Quarantine"
 
 
 class Verdict(Artifact):
@@ -32,7 +33,7 @@ class Verdict(Artifact):
     Custom property (int): `passed`, 1 or 0.
     """
 
-    TYPE_NAME = "GraftVerdict"
+    TYPE_NAME = "graft.Verdict"
 
 
 def write_verdict(output_dict: dict[str, list[Artifact]], said: verdict.Verdict) -> None:

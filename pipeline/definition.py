@@ -1,7 +1,6 @@
 """The pipeline: every stage in data order."""
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
@@ -24,18 +23,21 @@ from components.image_example_gen.component import ImageExampleGen
 from components.model_gate.component import ModelGate
 from components.pusher.component import Pusher
 from components.pusher.executor import Settings as PushSettings
+from components.served_baseline.component import ServedModel, ServedStatistics
 from components.serving_gate.component import ServingGate
 from components.serving_gate.gate import ServingLimits
-from components.trainer import feature_cache, preset_base, warm_start_strategy
+from components.trainer import feature_cache, warm_start_strategy
 from components.verdict import VERDICT
+from pipeline import base_digest
 from pipeline.beam_options import SLOTS, VARIABLE
-from pipeline.config import NO_WEIGHTS, Config
+from pipeline.config import Config
 
-SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "image_examples.pbtxt"
+SCHEMA_FILE = "schemas/image_examples.pbtxt"
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
 RUN_FN = "components.trainer.run.run_fn"
 TUNER_FN = "components.trainer.tuning.tuner_fn"
 
+BASELINE = "Baseline"
 BASELINE_STATISTICS = "BaselineStatistics"
 TEST_EVALUATOR = "TestEvaluator"
 TUNER = "Tuner"  # as TFX names it by its class
@@ -47,12 +49,17 @@ EXACT, ROUNDED = 1e-5, 1e-2
 NEVER_CACHED = ("Pusher",)
 
 
-def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipeline.Pipeline:
+def create_pipeline(
+    config: Config, predefined: Collection[str] = (), on_cluster: bool = False
+) -> pipeline.Pipeline:
     """Joins the stages as the configuration says.
 
     Args:
         config: a loaded configuration.
         predefined: names of the splits that the source itself gives.
+        on_cluster: whether stages run in containers of their own, with nothing in common but
+            artifacts and volumes: what is served is then copied, not looked up in ML Metadata, and
+            Beam's flags are those of the configuration alone. Default: this machine.
 
     Returns:
         A TFX pipeline for any of TFX's runners.
@@ -65,22 +72,26 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         min_size=config.data.min_size,
         leakage=config.data.leakage,
     )
-    schema = CuratedSchema(schema_file=str(SCHEMA_FILE))
+    schema = CuratedSchema(schema_file=SCHEMA_FILE)
     statistics_gen = StatisticsGen(
         examples=example_gen.outputs["examples"], schema=schema.outputs["schema"]
     )
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"]
     )
-    baseline_statistics = Resolver(
-        strategy_class=ServedStatisticsStrategy,
-        config={"push_directory": str(config.push.directory), "drift": config.data.drift},
-        **{
-            MODEL: Channel(type=standard_artifacts.Model),
-            STATISTICS: Channel(type=standard_artifacts.ExampleStatistics),
-            CURRENT: statistics_gen.outputs["statistics"],
-        },
-    ).with_id(BASELINE_STATISTICS)
+    push_directory = str(config.push.directory)
+    if on_cluster:
+        baseline_statistics = ServedStatistics(push_directory).with_id(BASELINE_STATISTICS)
+    else:
+        baseline_statistics = Resolver(
+            strategy_class=ServedStatisticsStrategy,
+            config={"push_directory": push_directory, "drift": config.data.drift},
+            **{
+                MODEL: Channel(type=standard_artifacts.Model),
+                STATISTICS: Channel(type=standard_artifacts.ExampleStatistics),
+                CURRENT: statistics_gen.outputs["statistics"],
+            },
+        ).with_id(BASELINE_STATISTICS)
     data_gate = DataGate(
         quarantine=example_gen.outputs["quarantine"],
         anomalies=example_validator.outputs["anomalies"],
@@ -91,6 +102,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
     )
 
     settings = config.training_settings
+    identify = base_digest.postponed if on_cluster else base_digest.base_digest
     transform_sha256 = digests.code_digest(PREPROCESSING_FN.rpartition(".")[0])
     transform = Transform(
         examples=example_gen.outputs["examples"],
@@ -108,7 +120,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
     trainer_sha256 = digests.code_digest(RUN_FN.rpartition(".")[0])
     training = {
         **settings,
-        "base_sha256": base_digest(config),
+        "base_sha256": identify(config.base, config.train.seed),
         "transform_sha256": transform_sha256,
     }
     on_train = {
@@ -120,6 +132,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         "eval_args": trainer_pb2.EvalArgs(splits=[features.TRAIN]),
     }
     before_training = []
+    warm_start = None
     if config.tune.trials:
         tuner = Tuner(
             **on_train,
@@ -131,20 +144,23 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
             },
         )
         before_training.append(tuner)
-    if config.train.warm_start:
+    if config.train.warm_start and on_cluster:
+        warm_start = ServedModel(push_directory).with_id(WARM_START)
+    elif config.train.warm_start:
         warm_start = Resolver(
             strategy_class=warm_start_strategy.WarmStartStrategy,
-            config={"push_directory": str(config.push.directory)},
+            config={"push_directory": push_directory},
             **{
                 MODEL: Channel(type=standard_artifacts.Model),
                 warm_start_strategy.EXAMPLES: example_gen.outputs["examples"],
             },
         ).with_id(WARM_START)
+    if warm_start:
         before_training.append(warm_start)
     trainer = Trainer(
         **on_train,
         run_fn=RUN_FN,
-        base_model=warm_start.outputs[MODEL] if config.train.warm_start else None,
+        base_model=warm_start.outputs[MODEL] if warm_start else None,
         hyperparameters=tuner.outputs["best_hyperparameters"] if config.tune.trials else None,
         custom_config={
             **training,
@@ -152,11 +168,14 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         },
     )
 
-    baseline = Resolver(
-        strategy_class=ServedModelStrategy,
-        config={"push_directory": str(config.push.directory)},
-        **{MODEL: Channel(type=standard_artifacts.Model), CANDIDATE: trainer.outputs["model"]},
-    ).with_id("Baseline")
+    if on_cluster:
+        baseline = ServedModel(push_directory).with_id(BASELINE)
+    else:
+        baseline = Resolver(
+            strategy_class=ServedModelStrategy,
+            config={"push_directory": push_directory},
+            **{MODEL: Channel(type=standard_artifacts.Model), CANDIDATE: trainer.outputs["model"]},
+        ).with_id(BASELINE)
     kept_features: dict[str, Any] = {
         "cache": str(config.cache / feature_cache.FOLDER),
         "cache_limit": config.train.cache_limit,
@@ -188,7 +207,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         model=trainer.outputs["model"],
         baseline_model=baseline.outputs[MODEL],
         limits=config.evaluate.limits,
-        push_directory=str(config.push.directory),
+        push_directory=push_directory,
     )
     serving_gate = ServingGate(
         evaluation=evaluator.outputs["evaluation"],
@@ -206,7 +225,8 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         infra_blessing=serving_gate.outputs["blessing"],
         examples=example_gen.outputs["examples"],
         verdict=model_gate.outputs[VERDICT],
-        directory=str(config.push.directory),
+        statistics=statistics_gen.outputs["statistics"],
+        directory=push_directory,
         settings=PushSettings(
             config.name,
             config.push.keep,
@@ -243,28 +263,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
         metadata_connection_config=metadata.sqlite_metadata_connection_config(
             str(config.metadata_path)
         ),
-        beam_pipeline_args=[
-            placeholder.environment_variable(VARIABLE.format(slot)) for slot in range(SLOTS)
-        ],
+        beam_pipeline_args=list(config.runtime.beam_args)
+        if on_cluster
+        else [placeholder.environment_variable(VARIABLE.format(slot)) for slot in range(SLOTS)],
     )
-
-
-def base_digest(config: Config) -> str:
-    """Identifies the base by content: of its file or folder, or of its name and weights.
-
-    A preset by name is identified by that name, as KerasHub keeps what it stands for; and every
-    preset by KerasHub's version too, as its code builds the base.
-    """
-    base = config.base
-    if base.path:
-        return digests.file_digest(base.path)
-    if base.saved_model:
-        return digests.folder_digest(base.saved_model)
-    if base.preset:
-        return preset_base.preset_digest(base.preset)
-    weights = base.weights
-    if isinstance(weights, Path):
-        weights = digests.file_digest(weights)
-    if weights == NO_WEIGHTS:
-        return f"{base.name}:random with seed {config.train.seed}"
-    return f"{base.name}:{weights}"

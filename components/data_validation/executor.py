@@ -26,7 +26,7 @@ from components.data_validation.gate import (
     GateLimits,
     judge,
 )
-from components.data_validation.lineage import BASELINE_STATISTICS, DRIFT, STATISTICS
+from components.data_validation.lineage import BASELINE_STATISTICS, DRIFT, MADE, STATISTICS
 from components.image_example_gen.quarantine import COUNTS_FILE, Counts
 
 QUARANTINE = "quarantine"
@@ -73,7 +73,8 @@ class Executor(base_executor.BaseExecutor):
 def _compare(
     splits: dict[str, measures.Statistics], baseline: Artifact, schema: schema_pb2.Schema
 ) -> Comparison:
-    made = baseline.mlmd_artifact.create_time_since_epoch
+    # On a cluster no metadata store tells it.
+    made = baseline.mlmd_artifact.create_time_since_epoch or baseline.get_int_custom_property(MADE)
     return find_drift(splits, read_statistics(baseline), schema, made)
 
 

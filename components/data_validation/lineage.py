@@ -11,6 +11,7 @@ from components.verdict import VERDICT
 STATISTICS = "statistics"
 BASELINE_STATISTICS = "baseline_statistics"
 DRIFT = "drift"
+MADE = "made"  # property of statistics: when, in milliseconds since the epoch
 RUN_TYPE = "pipeline_run"
 
 

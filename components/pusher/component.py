@@ -25,6 +25,9 @@ class PusherSpec(standard_component_specs.PusherSpec):
             type=standard_artifacts.Examples, optional=True
         ),
         VERDICT: ChannelParameter(type=Verdict, optional=True),
+        standard_component_specs.STATISTICS_KEY: ChannelParameter(
+            type=standard_artifacts.ExampleStatistics, optional=True
+        ),
     }
 
 
@@ -37,6 +40,7 @@ class Pusher(component.Pusher):
         infra_blessing: channel of the serving gate's blessing.
         examples: channel of what it was trained on.
         verdict: channel of the model gate's verdict.
+        statistics: channel of the statistics of what it was trained on.
         directory: the folder that TF Serving watches.
         settings: JSON, see `executor.Settings`.
     """
@@ -51,6 +55,7 @@ class Pusher(component.Pusher):
         infra_blessing: BaseChannel,
         examples: BaseChannel,
         verdict: BaseChannel,
+        statistics: BaseChannel,
         directory: str,
         settings: str,
     ):
@@ -63,6 +68,7 @@ class Pusher(component.Pusher):
             infra_blessing=infra_blessing,
             examples=examples,
             verdict=verdict,
+            statistics=statistics,
             push_destination=destination,
             settings=settings,
             pushed_model=Channel(type=standard_artifacts.PushedModel),

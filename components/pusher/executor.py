@@ -1,6 +1,7 @@
 """TFX's Pusher with an atomic push, which does nothing where the model is served already."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from tfx.utils import proto_utils
 
 from components import digests
 from components.artifacts import read_verdict
+from components.cluster import REMOTE_URI, RUN_ID
 from components.packages import package_versions
-from components.pusher import served
+from components.pusher import kept_statistics, served
 from components.pusher.manifest import is_signed_by
 from components.verdict import VERDICT
 
@@ -85,7 +87,12 @@ class Executor(executor.Executor):
         if manifest is None or not unchanged:
             uris, facts = _lineage(input_dict), self._facts(input_dict, settings)
             manifest = served.push(path, directory, digest, *uris, facts, key)
+        statistics = artifact_utils.get_single_uri(
+            input_dict[standard_component_specs.STATISTICS_KEY]
+        )
+        kept_statistics.keep(directory, digest, statistics)
         served.prune(directory, settings.keep)
+        kept_statistics.prune(directory, served.model_digests(directory))
         served.write_models_config(directory, settings.name)
         pushed_model.set_int_custom_property(PUSHED_ALREADY, int(unchanged))
         self._MarkPushed(
@@ -99,7 +106,7 @@ class Executor(executor.Executor):
         )
         return {
             "pipeline": settings.name,
-            "run_id": getattr(self._context, "pipeline_run_id", None),
+            "run_id": getattr(self._context, "pipeline_run_id", None) or os.environ.get(RUN_ID),
             "data_fingerprint": examples.get_string_custom_property(digests.FINGERPRINT),
             **settings.made_of,
             **_judged(artifact_utils.get_single_uri(input_dict[VERDICT])),
@@ -109,13 +116,14 @@ class Executor(executor.Executor):
 
 def _lineage(input_dict: Artifacts) -> tuple[str, str]:
     """Returns the URIs of the model and of the baseline that it was compared with."""
-    model = artifact_utils.get_single_uri(input_dict[standard_component_specs.MODEL_KEY])
+    model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
     blessing = artifact_utils.get_single_instance(
         input_dict[standard_component_specs.MODEL_BLESSING_KEY]
     )
-    return model, blessing.get_string_custom_property(
+    baseline_uri = blessing.get_string_custom_property(
         constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY
     )
+    return model.get_string_custom_property(REMOTE_URI) or model.uri, baseline_uri
 
 
 def _directory(exec_properties: Mapping[str, Any]) -> str:

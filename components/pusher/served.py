@@ -81,6 +81,11 @@ def withdrawn(directory: str | Path) -> tuple[str, ...]:
     return ()
 
 
+def model_digests(directory: str | Path) -> set[str]:
+    """Returns the digests of the models that any version holds."""
+    return {read(directory, version).model_digest for version in versions(directory)}
+
+
 def holds(directory: str | Path, manifest: Manifest, model_digest: str) -> bool:
     """Says whether a served version is, file by file, the model of a digest."""
     version = Path(directory) / str(manifest.version)

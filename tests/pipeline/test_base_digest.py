@@ -6,18 +6,15 @@ from typing import Any
 
 import pytest
 
+from pipeline.base_digest import AT_RUN, base_digest, postponed, settle
 from pipeline.config import Config
-
-pytest.importorskip("tfx")
-pytestmark = pytest.mark.e2e  # imports TFX, nothing else
 
 LEAST = {"name": "tiny", "data": {"source": "photos"}, "push": {"directory": "served"}}
 
 
 def digest(base: dict[str, Any], **sections: Any) -> str:
-    from pipeline.definition import base_digest
-
-    return base_digest(Config.model_validate({**LEAST, "base": base, **sections}))
+    config = Config.model_validate({**LEAST, "base": base, **sections})
+    return base_digest(config.base, config.train.seed)
 
 
 @pytest.mark.parametrize("kind", ["preset", "saved_model"])
@@ -43,3 +40,19 @@ def test_random_weights_are_known_by_their_seed() -> None:
     base = {"name": "VGG16", "weights": "none"}
     assert digest(base, train={"seed": 3}) == "VGG16:random with seed 3"
     assert digest({"name": "VGG16"}) == "VGG16:imagenet"
+
+
+def test_a_file_that_is_not_here_yet_is_known_by_its_content_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "base.keras"
+    base = {"path": str(path), "preprocessing": "none"}
+    config = Config.model_validate({**LEAST, "base": base})
+    put_off = postponed(config.base, config.train.seed)
+    assert put_off.startswith(AT_RUN)
+    path.write_bytes(b"weights")
+    assert settle(put_off) == base_digest(config.base, config.train.seed)
+
+
+def test_a_base_by_name_is_known_at_once() -> None:
+    config = Config.model_validate({**LEAST, "base": {"name": "VGG16"}})
+    assert postponed(config.base, 0) == "VGG16:imagenet"
+    assert settle("VGG16:imagenet") == "VGG16:imagenet"

@@ -293,7 +293,7 @@ def examples(runner):
 
 
 def test_every_file_is_accepted_or_named_in_the_quarantine(runner, examples):
-    quarantine = runner.artifacts("GraftQuarantine")[0]
+    quarantine = runner.artifacts("graft.Quarantine")[0]
     text = Path(quarantine.uri, "quarantine.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.splitlines()]
     assert {line["path"]: line["reason"] for line in lines} == REFUSED
@@ -305,7 +305,7 @@ def test_every_file_is_accepted_or_named_in_the_quarantine(runner, examples):
 
 
 def test_counts_stand_in_ml_metadata_and_beside_the_quarantine(runner, examples):
-    quarantine = runner.artifacts("GraftQuarantine")[0]
+    quarantine = runner.artifacts("graft.Quarantine")[0]
     figures = {
         name: value.int_value
         for name, value in quarantine.custom_properties.items()

@@ -1,0 +1,81 @@
+"""Copies what is served into artifacts of the run.
+
+A cluster's stages share no metadata that a resolver could ask, and an artifact that pointed at the
+served folder itself could not be fetched by the next stage; so it is copied.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.types.artifact import Artifact
+from tfx.utils import path_utils
+
+from components.cluster import ABSENT
+from components.data_validation.lineage import MADE
+from components.pusher import kept_statistics, served
+
+PUSH_DIRECTORY = "push_directory"
+ABSENT_FILE = "ABSENT"  # not every object store can hold an empty folder
+
+Artifacts = dict[str, list[Artifact]]
+
+
+class ServedModelExecutor(base_executor.BaseExecutor):
+    """Copies the served version, or says that there is none."""
+
+    def Do(
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
+    ) -> None:
+        """Fills `model`, a SavedModel where TFX's Trainer leaves one, or marks it absent."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        directory = exec_properties[PUSH_DIRECTORY]
+        model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
+        manifest = served.newest(directory)
+        if manifest is None:
+            mark_absent(model)
+            return
+        version = Path(directory, str(manifest.version))
+        shutil.copytree(
+            version, path_utils.serving_model_dir(model.uri), ignore=_manifest, dirs_exist_ok=True
+        )
+        model.set_string_custom_property("version", str(manifest.version))
+        model.set_string_custom_property("model_digest", manifest.model_digest)
+
+
+class ServedStatisticsExecutor(base_executor.BaseExecutor):
+    """Copies the statistics of what the served model learned from, or says that there are none."""
+
+    def Do(
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
+    ) -> None:
+        """Fills `statistics`, or marks them absent."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        directory = exec_properties[PUSH_DIRECTORY]
+        statistics = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.STATISTICS_KEY]
+        )
+        manifest = served.newest(directory)
+        kept = kept_statistics.find(directory, manifest.model_digest) if manifest else None
+        if kept is None:
+            mark_absent(statistics)
+            return
+        shutil.copytree(kept, statistics.uri, dirs_exist_ok=True)
+        statistics.set_int_custom_property(MADE, int(kept.stat().st_mtime * 1000))
+        splits = sorted(path.name.partition("-")[2] for path in kept.glob("Split-*"))
+        statistics.split_names = artifact_utils.encode_split_names(splits)
+
+
+def mark_absent(artifact: Artifact) -> None:
+    """Makes an artifact that stands for none; the next stage's entry point leaves it out."""
+    artifact.set_int_custom_property(ABSENT, 1)
+    os.makedirs(artifact.uri, exist_ok=True)
+    Path(artifact.uri, ABSENT_FILE).touch()
+
+
+def _manifest(_: str, names: list[str]) -> list[str]:
+    """Returns the names that are no part of the model."""
+    return [name for name in names if name in (served.MANIFEST, served.SIGNATURE)]

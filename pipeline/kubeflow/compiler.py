@@ -1,0 +1,97 @@
+"""Compiles the pipeline into a package that Kubeflow Pipelines runs; needs no cluster and no data.
+
+TFX's compiler does the greater part; what its result lacks is done in `package.py`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+from tfx.utils import name_utils
+
+from components.image_example_gen.driver import Driver
+from pipeline.config import Config
+from pipeline.definition import (
+    BASELINE,
+    BASELINE_STATISTICS,
+    NEVER_CACHED,
+    TUNER,
+    WARM_START,
+    create_pipeline,
+)
+from pipeline.kubeflow.package import package
+from pipeline.kubeflow.parameters import PARAMETERS, default
+
+COMMAND = ("python", "-m", "pipeline.kubeflow.entrypoint")
+EXAMPLE_GEN, DATA_GATE = "ImageExampleGen", "DataGate"
+# Their inputs do not tell all that they look at: the photos, what is served.
+UNCACHED = (EXAMPLE_GEN, BASELINE, BASELINE_STATISTICS, WARM_START, *NEVER_CACHED)
+
+
+def compile_pipeline(config: Config, image: str, is_pinned: bool) -> bytes:
+    """Returns the package; see `package.package`.
+
+    Args:
+        config: as `placement.place` gives it.
+        image: the image of every stage.
+        is_pinned: whether it can only ever mean one image; without that no result is reused.
+
+    Raises:
+        InputError: `kubeflow.stages` names no stage.
+    """
+    joined = create_pipeline(config, on_cluster=True)
+    _check_import_paths(joined.components)
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            default_image=image, default_commands=list(COMMAND), use_pipeline_spec_2_1=True
+        )
+    )
+    spec = runner.run(joined, write_out=False)["pipelineSpec"]
+    every_run = (TUNER,) if config.tune.every_run else ()
+    packed = package(
+        spec,
+        config.kubeflow,
+        {parameter.name: default(parameter, config) for parameter in PARAMETERS},
+        drivers={EXAMPLE_GEN: name_utils.get_full_name(Driver)},
+        gates=(DATA_GATE,),
+        uncached=(*UNCACHED, *every_run) if is_pinned else ("*",),
+    )
+    # Strictly, as the backend parses it.
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    return packed
+
+
+def _check_import_paths(nodes: Any) -> None:
+    """Raises where a stage would have its code packed into a wheel at compile time."""
+    for node in nodes:
+        properties = node.exec_properties if isinstance(node, BaseComponent) else {}
+        if properties.get("module_file") or properties.get("module_path"):
+            raise ValueError(f"Expected {node.id} to name its code by import path.")
+
+
+def write_package(packed: bytes, output: Path) -> None:
+    """Writes a package, whole or not at all."""
+    from components.atomic import write_text
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(output, packed.decode())
+
+
+def describe(packed: bytes) -> dict[str, Any]:
+    """Returns the stages and parameters of a package, for the terminal."""
+    import yaml
+
+    spec = next(yaml.safe_load_all(packed))
+    return {
+        "name": spec["pipelineInfo"]["name"],
+        "stages": list(spec["root"]["dag"]["tasks"]),
+        "parameters": {
+            name: given["defaultValue"]
+            for name, given in spec["root"]["inputDefinitions"]["parameters"].items()
+        },
+        "json": json.dumps(spec) and None,
+    }
