@@ -50,6 +50,7 @@ EXAMPLES: dict[str, Any] = {
 }
 MODEL_SUFFIXES = (SUFFIX, ".h5", ".hdf5", ".pb")
 WIDTH = 100
+ELSEWHERE = "kubeflow"  # a section that no run on this machine reads; configs/kubeflow.yaml shows it
 SHOWN = 20  # classes and suffixes named in the header
 
 
@@ -138,6 +139,8 @@ def _render(
     indent = "  " * prefix.count(".")
     for name, field in model.model_fields.items():
         dotted, section = prefix + name, section_of(field)
+        if dotted == ELSEWHERE:
+            continue
         required = field.is_required()
         default = None if required else field.get_default(call_default_factory=True)
         if not prefix and name != "name":

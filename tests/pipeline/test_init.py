@@ -106,6 +106,8 @@ def test_every_key_is_written_or_shown_as_a_comment(folder: Path) -> None:
     )
     data = yaml.safe_load(uncommented)
     for key in leaves(Config):
+        if key.startswith("kubeflow."):
+            continue  # for a cluster alone
         value = data
         for part in key.split("."):
             assert part in value, key
