@@ -50,7 +50,9 @@ EXAMPLES: dict[str, Any] = {
 }
 MODEL_SUFFIXES = (SUFFIX, ".h5", ".hdf5", ".pb")
 WIDTH = 100
-ELSEWHERE = "kubeflow"  # a section that no run on this machine reads; configs/kubeflow.yaml shows it
+ELSEWHERE = (
+    "kubeflow"  # a section that no run on this machine reads; configs/kubeflow.yaml shows it
+)
 SHOWN = 20  # classes and suffixes named in the header
 
 

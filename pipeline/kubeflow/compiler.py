@@ -3,16 +3,17 @@
 TFX's compiler does the greater part; what its result lacks is done in `package.py`.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from tfx.utils import name_utils
 
+from components.atomic import write_text
 from components.image_example_gen.driver import Driver
 from pipeline.config import Config
 from pipeline.definition import (
@@ -75,16 +76,12 @@ def _check_import_paths(nodes: Any) -> None:
 
 def write_package(packed: bytes, output: Path) -> None:
     """Writes a package, whole or not at all."""
-    from components.atomic import write_text
-
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, packed.decode())
 
 
 def describe(packed: bytes) -> dict[str, Any]:
     """Returns the stages and parameters of a package, for the terminal."""
-    import yaml
-
     spec = next(yaml.safe_load_all(packed))
     return {
         "name": spec["pipelineInfo"]["name"],
@@ -93,5 +90,4 @@ def describe(packed: bytes) -> dict[str, Any]:
             name: given["defaultValue"]
             for name, given in spec["root"]["inputDefinitions"]["parameters"].items()
         },
-        "json": json.dumps(spec) and None,
     }

@@ -33,7 +33,9 @@ def check_image(image: str | None) -> bool:
         path = rest
     path, colon, tag = path.partition(":")
     wrong = ""
-    if path != path.lower():
+    if "://" in image:
+        wrong = f"an address, {image}"
+    elif path != path.lower():
         wrong = f"upper-case letters in '{path}'"
     elif len(path) > MAX_NAME:
         wrong = f"a name of {len(path)} characters, of which {MAX_NAME} are allowed"
