@@ -7,7 +7,7 @@ object on standard output instead.
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 import click
 
 from components.errors import GraftError, RefusedError
+from pipeline.kubeflow.commands import kubeflow
+from pipeline.options import configured, json_option
 
 REFUSED_STATUS = RefusedError.exit_status
 TRACEBACK = "GRAFT_TRACEBACK"
@@ -83,22 +85,6 @@ def unexpected_told() -> Iterator[None]:
 def _tell_as_json(ctx: click.Context, message: str, exit_status: int) -> None:
     if ctx.obj["as_json"]:
         click.echo(json.dumps({"error": message, "exit_status": exit_status}))
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
-
-def configured(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the argument CONFIG and the options `--set` and `--json`."""
-    command = json_option(command)
-    command = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="A.B=VALUE",
-        help="Override a key of the configuration; may be given again.",
-    )(command)
-    return click.argument("config", type=click.Path(path_type=Path))(command)
 
 
 @main.command()
@@ -436,6 +422,9 @@ def embed(
     with quiet(Path(os.devnull)):
         result = embedding.embed(directory, files, output)
     present.show(as_json, result, present.embed_text)
+
+
+main.add_command(kubeflow)
 
 
 if __name__ == "__main__":

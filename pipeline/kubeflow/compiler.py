@@ -14,6 +14,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from tfx.utils import name_utils
 
 from components.atomic import write_text
+from components.errors import InputError
 from components.image_example_gen.driver import Driver
 from pipeline.config import Config
 from pipeline.definition import (
@@ -24,8 +25,10 @@ from pipeline.definition import (
     WARM_START,
     create_pipeline,
 )
+from pipeline.kubeflow.images import check_image
 from pipeline.kubeflow.package import package
 from pipeline.kubeflow.parameters import PARAMETERS, default
+from pipeline.kubeflow.placement import place
 
 COMMAND = ("python", "-m", "pipeline.kubeflow.entrypoint")
 EXAMPLE_GEN, DATA_GATE = "ImageExampleGen", "DataGate"
@@ -33,17 +36,20 @@ EXAMPLE_GEN, DATA_GATE = "ImageExampleGen", "DataGate"
 UNCACHED = (EXAMPLE_GEN, BASELINE, BASELINE_STATISTICS, WARM_START, *NEVER_CACHED)
 
 
-def compile_pipeline(config: Config, image: str, is_pinned: bool) -> bytes:
-    """Returns the package; see `package.package`.
+def compile_package(config: Config, image: str | None) -> bytes:
+    """Returns the package; see `package.package`. The same configuration gives the same bytes.
 
     Args:
-        config: as `placement.place` gives it.
-        image: the image of every stage.
-        is_pinned: whether it can only ever mean one image; without that no result is reused.
+        config: a loaded configuration, its paths those in the pods.
+        image: the image of every stage; without a digest no stage's result is reused.
 
     Raises:
-        InputError: `kubeflow.stages` names no stage.
+        InputError: a wrong image, paths that pods do not share, no size of images though the base
+            is not here, or `kubeflow.stages` that names no stage.
     """
+    is_pinned = check_image(image)
+    config = place(config)
+    _check_size_known(config)
     joined = create_pipeline(config, on_cluster=True)
     _check_import_paths(joined.components)
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
@@ -64,6 +70,18 @@ def compile_pipeline(config: Config, image: str, is_pinned: bool) -> bytes:
     # Strictly, as the backend parses it.
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     return packed
+
+
+def _check_size_known(config: Config) -> None:
+    """Raises `InputError` where only the base tells the size and the base is not here."""
+    base = config.base
+    given = base.path or base.saved_model
+    if config.image.size is None and given and not given.exists():
+        raise InputError(
+            "Expected image.size, as the base, which tells it, is not on this machine. Received: "
+            f"no image.size with base={given}. Write image: {{size: 224}}, or the size that the "
+            "base was trained on."
+        )
 
 
 def _check_import_paths(nodes: Any) -> None:

@@ -107,7 +107,10 @@ def check(parameter: Parameter, value: Any) -> Any:
 
 
 def _annotated(field: Any) -> Any:
-    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    kind = field.annotation
+    for constraint in field.metadata:
+        kind = Annotated[kind, constraint]
+    return kind
 
 
 def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

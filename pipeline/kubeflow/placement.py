@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from components.errors import InputError
 from pipeline.config import Config
 from pipeline.config.kubeflow import Volume
+from pipeline.kubeflow.images import check_image, unpinned_warning
 
 IMAGE_FOLDER = "/opt/graft"  # where the image keeps this project, and bases that were added to it
 POD_FOLDER = "/tmp/graft"  # gone with the pod
@@ -15,8 +16,8 @@ MAX_NAME = 63
 READABLE = ("gs://",)
 
 
-def place(config: Config) -> tuple[Config, list[str]]:
-    """Returns the configuration as pods can work by it, and what its user should know.
+def place(config: Config) -> Config:
+    """Returns the configuration as pods can work by it.
 
     Without a volume under `runtime.root` each pod keeps features and trainings for itself alone.
 
@@ -26,15 +27,25 @@ def place(config: Config) -> tuple[Config, list[str]]:
     faults = list(_faults(config))
     if faults:
         raise InputError("\n".join(faults))
-    notes = []
+    if _is_on(config.runtime.root, config.kubeflow.volumes):
+        return config
+    runtime = config.runtime.model_copy(update={"root": Path(POD_FOLDER)})
+    return config.model_copy(update={"runtime": runtime})
+
+
+def notes(config: Config, image: str | None) -> list[str]:
+    """Returns what the user of a package should know, a sentence or two each.
+
+    Raises:
+        InputError: no registry takes the image's name.
+    """
+    told = [] if check_image(image) else [unpinned_warning(str(image))]
     if not _is_on(config.runtime.root, config.kubeflow.volumes):
-        notes.append(
+        told.append(
             "runtime.root is on none of kubeflow.volumes: features of the base and the state of a "
             "training are not kept from one pod to the next, so every run extracts them anew."
         )
-        runtime = config.runtime.model_copy(update={"root": Path(POD_FOLDER)})
-        config = config.model_copy(update={"runtime": runtime})
-    return config, notes
+    return told
 
 
 def _faults(config: Config) -> Iterator[str]:

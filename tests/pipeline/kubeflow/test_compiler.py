@@ -34,9 +34,9 @@ COMPILE = """
 import sys
 from pathlib import Path
 from pipeline import config
-from pipeline.kubeflow import compiler, placement
-placed, _ = placement.place(config.load(sys.argv[1], check_inputs=False))
-Path(sys.argv[2]).write_bytes(compiler.compile_pipeline(placed, sys.argv[3], True))
+from pipeline.kubeflow import compiler
+loaded = config.load(sys.argv[1], check_inputs=False)
+compiler.write_package(compiler.compile_package(loaded, sys.argv[3]), Path(sys.argv[2]))
 """
 
 

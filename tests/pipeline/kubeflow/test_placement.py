@@ -7,8 +7,9 @@ import pytest
 
 from components.errors import InputError
 from pipeline.config import Config
-from pipeline.kubeflow.placement import POD_FOLDER, place
+from pipeline.kubeflow.placement import POD_FOLDER, notes, place
 
+IMAGE = "graft@sha256:" + "0" * 64
 LEAST: dict[str, Any] = {
     "name": "flowers",
     "data": {"source": "/mnt/photos/flowers"},
@@ -37,12 +38,14 @@ def fault(given: Config) -> str:
 
 def test_a_configuration_whose_paths_are_on_volumes_stays_as_it_is() -> None:
     given = config()
-    assert place(given) == (given, [])
+    assert place(given) == given
+    assert notes(given, IMAGE) == []
 
 
 def test_without_a_volume_for_it_the_cache_is_the_pods_own_and_that_is_told() -> None:
-    placed, (note,) = place(config(runtime={"root": "/home/me/runs"}))
-    assert placed.cache == Path(POD_FOLDER, "flowers", "cache")
+    given = config(runtime={"root": "/home/me/runs"})
+    (note,) = notes(given, IMAGE)
+    assert place(given).cache == Path(POD_FOLDER, "flowers", "cache")
     assert "runtime.root is on none of kubeflow.volumes" in note
 
 
@@ -103,3 +106,8 @@ def test_a_name_that_ends_in_a_dash_is_told() -> None:
 def test_all_that_is_wrong_is_told_at_once() -> None:
     text = fault(config(data={"source": "/a"}, push={"directory": "/b"}))
     assert len(text.splitlines()) == 2
+
+
+def test_an_image_that_may_change_is_told() -> None:
+    (note,) = notes(config(), "graft:latest")
+    assert "graft:latest has no digest" in note
