@@ -6,7 +6,7 @@ the stage's executor, and mends what it gives back.
 The contract, as the backend's driver and launcher have it (kubeflow/pipelines, backend/src/v2):
 
 - `--json_serialized_invocation_args` is an ExecutorInput. An input artifact comes with an empty
-  `instanceSchema`; its type is taken from `--json_serialized_inputs_spec_args`.
+  `instanceSchema`, or a type of the backend's own; `--json_serialized_inputs_spec_args` tells it.
 - An artifact at `gs://`, `minio://` or `s3://` lies, for the stage, below `/gcs/`, `/minio/` or
   `/s3/`; the launcher fetches and stores it. The output file names the remote URIs again.
 - `executor-logs`, an output that the launcher injects and fills itself, is no artifact of TFX's.
@@ -139,14 +139,14 @@ def _mend_input(given: Json, spec: Json, uris: Mapping[str, str], pipeline_name:
         if not found or any(one.get("metadata", {}).get(ABSENT) for one in found):
             del artifacts[name]
     for name, artifact in _artifacts(given, "inputs"):
-        if not any(artifact.get("type", {}).values()):
-            artifact["type"] = spec["artifacts"][name]["artifactType"]
+        artifact["type"] = spec["artifacts"][name]["artifactType"]
         artifact.setdefault("metadata", {})[REMOTE_URI] = artifact["uri"]
     for side in ("inputs", "outputs"):
         for _, artifact in _artifacts(given, side):
             artifact["uri"] = uris[artifact["uri"]]
+            # Object stores know no empty folders, and TFX expects those of its outputs.
+            os.makedirs(artifact["uri"], exist_ok=True)
     for _, artifact in _artifacts(given, "outputs"):
-        os.makedirs(artifact["uri"], exist_ok=True)
         os.environ.setdefault(RUN_ID, run_id(artifact["uri"], pipeline_name))
     values = inputs.setdefault("parameterValues", {})
     parameters.apply(values)

@@ -60,7 +60,13 @@ def mended(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def test_an_empty_type_is_filled_from_the_components_definition(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "arrives", [{"instanceSchema": ""}, {"schemaTitle": "system.Artifact"}, {}]
+)
+def test_a_type_is_the_one_of_the_components_definition(
+    given: dict[str, Any], arrives: dict[str, str]
+) -> None:
+    given["inputs"]["artifacts"]["model"]["artifacts"][0]["type"] = arrives
     (model,) = mended(given)["inputs"]["artifacts"]["model"]["artifacts"]
     assert model["type"] == {"instanceSchema": "title: tfx.Model"}
 
