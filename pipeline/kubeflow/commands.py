@@ -1,11 +1,22 @@
 """`graft kubeflow …`: the same pipeline on a cluster. TFX is imported only where needed."""
 
+from __future__ import annotations
+
 import os
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from components.errors import InputError
 from pipeline.options import configured
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.kubeflow.client import Access, Server
+    from pipeline.kubeflow.sending import Order
 
 
 @click.group()
@@ -47,3 +58,202 @@ def compile_(
         write_package(packed, output)
         result = {"package": str(output), **describe(packed), "image": image, "notes": told}
     present.show(as_json, result, texts.package_text)
+
+
+def reached(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds CONFIG, `--set`, `--json`, and how to reach the server."""
+    command = click.option(
+        "--host",
+        metavar="URL",
+        help="Address of the Kubeflow Pipelines API. Default: kubeflow.host.",
+    )(command)
+    command = click.option(
+        "--token-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A file with a bearer token. Default: the variable GRAFT_KFP_TOKEN.",
+    )(command)
+    command = click.option(
+        "--ca-file", type=click.Path(path_type=Path), metavar="PEM", help="Authorities to trust."
+    )(command)
+    return configured(command)
+
+
+def sending(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what is sent: a package or the image to compile one with, parameters, and a dry run."""
+    command = image_option(command)
+    command = click.option(
+        "--package",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="What graft kubeflow compile wrote. Default: it is compiled now.",
+    )(command)
+    command = click.option(
+        "--parameter",
+        "parameters",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Override a parameter of the package; may be given again.",
+    )(command)
+    command = click.option(
+        "--dry-run", is_flag=True, help="Print what would be sent, and send nothing."
+    )(command)
+    return reached(command)
+
+
+@kubeflow.command()
+@sending
+def submit(config: Path, overrides: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Send the package, as a new version where it changed, and start a run of it."""
+    from pipeline import present
+    from pipeline.kubeflow import present as texts
+    from pipeline.kubeflow import sending as sends
+
+    order = _order(config, overrides, given)
+    present.show(as_json, sends.submit(order, given["dry_run"]), texts.submit_text)
+
+
+@kubeflow.command()
+@sending
+@click.option(
+    "--cron",
+    required=True,
+    metavar="CRON",
+    help='Six fields, seconds first, such as "0 0 2 * * *", or @daily; in the server\'s time zone.',
+)
+@click.option(
+    "--max-concurrency",
+    type=click.IntRange(1, 10),
+    default=1,
+    show_default=True,
+    help="Runs at a time.",
+)
+@click.option(
+    "--catch-up",
+    is_flag=True,
+    help="After a pause run once for every time that was missed, not for the last alone.",
+)
+def schedule(
+    config: Path,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    cron: str,
+    max_concurrency: int,
+    catch_up: bool,
+    **given: Any,
+) -> None:
+    """Run the package again and again; called again it changes the schedule that is there."""
+    from pipeline import present
+    from pipeline.kubeflow import present as texts
+    from pipeline.kubeflow import sending as sends
+    from pipeline.kubeflow.cron import check_cron
+
+    times = sends.Times(check_cron(cron), max_concurrency, catch_up)
+    order = _order(config, overrides, given)
+    present.show(as_json, sends.schedule(order, times, given["dry_run"]), texts.schedule_text)
+
+
+@kubeflow.command()
+@reached
+@click.option("--last", type=click.IntRange(1, 1000), default=10, show_default=True)
+def runs(config: Path, overrides: tuple[str, ...], as_json: bool, last: int, **given: Any) -> None:
+    """List the newest runs, and the schedule."""
+    from pipeline import present
+    from pipeline.kubeflow import present as texts
+
+    loaded, server = _connect(config, overrides, given)
+    recurring = [
+        {
+            "recurring_run_id": one.recurring_run_id,
+            "cron": one.trigger.cron_schedule.cron if one.trigger.cron_schedule else None,
+            "status": one.status,
+        }
+        for one in server.recurring(loaded.name)
+    ]
+    result = {"runs": server.runs(loaded.name, last), "schedules": recurring}
+    present.show(as_json, result, texts.runs_text)
+
+
+@kubeflow.command()
+@reached
+def disable(config: Path, overrides: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Stop the schedule from starting runs; graft kubeflow schedule starts it again."""
+    from pipeline import present
+    from pipeline.kubeflow import present as texts
+
+    loaded, server = _connect(config, overrides, given)
+    present.show(as_json, {"disabled": server.disable(loaded.name)}, texts.ids_text)
+
+
+@kubeflow.command()
+@reached
+def delete(config: Path, overrides: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Delete the schedule; the pipeline, its versions and its runs stay."""
+    from pipeline import present
+    from pipeline.kubeflow import present as texts
+
+    loaded, server = _connect(config, overrides, given)
+    present.show(as_json, {"deleted": server.delete(loaded.name)}, texts.ids_text)
+
+
+@kubeflow.command()
+@reached
+@click.argument("run_id", required=False)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 1e6),
+    default=86400,
+    show_default=True,
+    help="Seconds.",
+)
+def wait(
+    config: Path,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    run_id: str | None,
+    timeout: float,
+    **given: Any,
+) -> None:
+    """Wait for a run's end, by default the newest's; the exit status is 1 unless it succeeded."""
+    from pipeline import present
+    from pipeline.kubeflow import present as texts
+    from pipeline.kubeflow.client import DONE
+
+    loaded, server = _connect(config, overrides, given)
+    if run_id is None:
+        newest = server.runs(loaded.name, 1)
+        if not newest:
+            raise InputError(
+                f"Expected a run of {loaded.name}. Received: none. Start one with graft kubeflow "
+                "submit."
+            )
+        run_id = newest[0]["run_id"]
+    result = server.wait(str(run_id), timeout)
+    present.show(as_json, {"runs": [result], "schedules": []}, texts.runs_text)
+    if result["state"] not in DONE:
+        sys.exit(1)
+
+
+def _access(loaded: Config, given: Mapping[str, Any]) -> Access:
+    from pipeline.kubeflow.client import Access
+
+    return Access(given["host"] or loaded.kubeflow.host, given["token_file"], given["ca_file"])
+
+
+def _connect(
+    config: Path, overrides: tuple[str, ...], given: Mapping[str, Any]
+) -> tuple[Config, Server]:
+    from pipeline import config as configuration
+    from pipeline.kubeflow.client import Server
+
+    loaded = configuration.load(config, overrides, check_inputs=False)
+    return loaded, Server(_access(loaded, given), loaded.kubeflow)
+
+
+def _order(config: Path, overrides: tuple[str, ...], given: Mapping[str, Any]) -> Order:
+    from pipeline import config as configuration
+    from pipeline.kubeflow import sending as sends
+
+    loaded = configuration.load(config, overrides, check_inputs=False)
+    access = _access(loaded, given)
+    return sends.make_order(loaded, access, given["package"], given["image"], given["parameters"])

@@ -219,9 +219,10 @@ def test_a_departure_from_the_schema_fails_with_the_words_of_the_gate(
 
 def test_the_schema_is_that_of_the_pipeline() -> None:
     pytest.importorskip("tfx")
+    from components.digests import ROOT
     from pipeline.definition import SCHEMA_FILE
 
-    assert check_statistics.SCHEMA_FILE == SCHEMA_FILE
+    assert check_statistics.SCHEMA_FILE == ROOT / SCHEMA_FILE
 
 
 def test_metadata_that_cannot_be_read_leave_drift_out_and_say_so(

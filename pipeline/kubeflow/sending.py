@@ -1,0 +1,219 @@
+"""What is sent to a server: a checked package with the parameters of its runs."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.errors import InputError
+from pipeline.config import Config
+from pipeline.kubeflow.claims import check_claims
+from pipeline.kubeflow.client import Access, Server, version_name
+from pipeline.kubeflow.images import check_image, unpinned_warning
+from pipeline.kubeflow.package import SCHEMA_VERSION
+from pipeline.kubeflow.parameters import BY_NAME, INTEGER, STRING, check, known_names
+from pipeline.kubeflow.placement import notes
+from pipeline.noise import quiet
+
+MEND = "Make it with graft kubeflow compile."
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be sent, and where.
+
+    Attributes:
+        config: the loaded configuration.
+        access: how to reach the server.
+        packed: the package.
+        parameters: the run's own, by name.
+        notes: what the user should know.
+    """
+
+    config: Config
+    access: Access
+    packed: bytes
+    parameters: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what is sent, as `--dry-run` prints it."""
+        kubeflow = self.config.kubeflow
+        return {
+            "host": self.access.host,
+            "namespace": kubeflow.namespace,
+            "experiment": kubeflow.experiment or self.config.name,
+            "pipeline": self.config.name,
+            "version": version_name(self.config.name, self.packed),
+            "bytes": len(self.packed),
+            "parameters": dict(self.parameters),
+            "pipeline_root": kubeflow.pipeline_root,
+            "service_account": kubeflow.service_account,
+        }
+
+
+@dataclass(frozen=True)
+class Times:
+    """When runs start.
+
+    Attributes:
+        cron: as `cron.check_cron` returns it; in the server's time zone.
+        max_concurrency: runs at a time, at least 1.
+        catch_up: whether every time that was missed in a pause is made up for.
+    """
+
+    cron: str
+    max_concurrency: int
+    catch_up: bool
+
+
+def make_order(
+    config: Config,
+    access: Access,
+    package: Path | None,
+    image: str | None,
+    parameters: Sequence[str],
+) -> Order:
+    """Checks all that can be checked without the server.
+
+    Args:
+        config: the loaded configuration.
+        access: how to reach the server.
+        package: a compiled package; None to compile one now.
+        image: the image to compile with; None for the configuration's.
+        parameters: `NAME=VALUE` each.
+
+    Raises:
+        InputError: a wrong package, image or parameter.
+    """
+    if package is None:
+        packed, told = _compile(config, image or config.kubeflow.image)
+    else:
+        packed, told = _read(package, config.name)
+    given = read_parameters(parameters, next(yaml.safe_load_all(packed)))
+    return Order(config, access, packed, given, tuple(told))
+
+
+def submit(order: Order, dry_run: bool) -> dict[str, Any]:
+    """Sends the package and starts a run; with `dry_run` only says what would be sent."""
+    result = {**order.to_dict(), "notes": list(order.notes), "dry_run": dry_run}
+    if dry_run:
+        return result
+    server, unchecked = _open(order)
+    sent = server.send(order.config.name, order.packed)
+    return {
+        **result,
+        "notes": [*order.notes, *unchecked],
+        "is_new_version": sent.is_new,
+        "run_id": server.start(order.config.name, sent, order.parameters),
+    }
+
+
+def schedule(order: Order, times: Times, dry_run: bool) -> dict[str, Any]:
+    """Sends the package and makes its recurring run what is asked for; or only says so."""
+    result = {**order.to_dict(), **asdict(times), "notes": list(order.notes), "dry_run": dry_run}
+    if dry_run:
+        return result
+    server, unchecked = _open(order)
+    sent = server.send(order.config.name, order.packed)
+    recurring_run_id, is_changed = server.schedule(
+        order.config.name,
+        sent,
+        times.cron,
+        order.parameters,
+        times.max_concurrency,
+        times.catch_up,
+    )
+    return {
+        **result,
+        "notes": [*order.notes, *unchecked],
+        "is_new_version": sent.is_new,
+        "recurring_run_id": recurring_run_id,
+        "is_changed": is_changed,
+    }
+
+
+def _open(order: Order) -> tuple[Server, list[str]]:
+    """Looks for the claims before anything is sent, then opens the server."""
+    kubeflow = order.config.kubeflow
+    claims = [volume.claim for volume in kubeflow.volumes]
+    unchecked = check_claims(claims, kubeflow.namespace)
+    return Server(order.access, kubeflow), unchecked
+
+
+def _compile(config: Config, image: str | None) -> tuple[bytes, list[str]]:
+    told = notes(config, image)
+    with quiet(Path(os.devnull)):
+        from pipeline.kubeflow.compiler import compile_package
+
+        return compile_package(config, image), told
+
+
+def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
+    """Returns a package from a file, and what is to be said of its image."""
+    try:
+        packed = package.read_bytes()
+        spec = next(yaml.safe_load_all(packed), None)
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(
+            f"Expected a package. Received: --package {package}: {str(error).splitlines()[0]}. "
+            f"{MEND}"
+        ) from error
+    version = spec.get("schemaVersion") if isinstance(spec, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"Expected a package of schema version {SCHEMA_VERSION}. Received: --package {package} "
+            f"with {version or 'none'}. {MEND}"
+        )
+    found = spec["pipelineInfo"]["name"]
+    if found != name:
+        raise InputError(
+            f"Expected the package of {name}. Received: --package {package} of {found}. Give the "
+            "configuration that it was compiled from."
+        )
+    executors = spec["deploymentSpec"]["executors"].values()
+    images = sorted({one["container"]["image"] for one in executors if "container" in one})
+    return packed, [unpinned_warning(image) for image in images if not check_image(image)]
+
+
+def read_parameters(given: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the parameters of a run, typed as the package declares them.
+
+    Raises:
+        InputError: no `NAME=VALUE`, a name that the package does not have, or a wrong value.
+    """
+    known = known_names(spec)
+    values = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(
+                f"Expected --parameter NAME=VALUE. Received: --parameter '{text}'. For example: "
+                "--parameter train_epochs=5."
+            )
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            mend = f"Did you mean {near[0]}? " if near else ""
+            raise InputError(
+                f"Expected a parameter of the package. Received: --parameter {text}. {mend}There "
+                f"are: {', '.join(known)}."
+            )
+        values[name] = _typed(name, value, known[name]["parameterType"])
+    return values
+
+
+def _typed(name: str, text: str, kind: str) -> Any:
+    if kind == STRING:
+        return text
+    try:
+        value = int(text) if kind == INTEGER else float(text)
+    except ValueError as error:
+        raise InputError(
+            f"Expected a {'whole ' if kind == INTEGER else ''}number. Received: --parameter "
+            f"{name}={text}. Correct it."
+        ) from error
+    return check(BY_NAME[name], value) if name in BY_NAME else value
