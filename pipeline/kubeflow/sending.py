@@ -163,7 +163,8 @@ def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
             f"Expected a package. Received: --package {package}: {str(error).splitlines()[0]}. "
             f"{MEND}"
         ) from error
-    version = spec.get("schemaVersion") if isinstance(spec, dict) else None
+    spec = spec if isinstance(spec, dict) else {}
+    version = spec.get("schemaVersion")
     if version != SCHEMA_VERSION:
         raise InputError(
             f"Expected a package of schema version {SCHEMA_VERSION}. Received: --package {package} "

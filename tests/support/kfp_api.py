@@ -247,7 +247,7 @@ def serve(**given: Any) -> Iterator[Api]:
     state = Api(**given)
     server = make_server("127.0.0.1", 0, state, threaded=True)
     state.host = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield state
