@@ -145,7 +145,10 @@ def test_the_server_is_the_one_of_graft_serving(config: Config, base: list[dict[
     deployment = named(base, "Deployment")["graft-serving"]["spec"]
     (container,) = deployment["template"]["spec"]["containers"]
     (generated,) = serving_files._pod(
-        config.name, container["image"], serving_files._arguments(config.name)
+        config.name,
+        container["image"],
+        serving_files._arguments(f"/models/{config.name}"),
+        is_mounted=True,
     )["containers"]
     for key in ("args", "ports", "startupProbe", "readinessProbe", "livenessProbe", "resources"):
         assert container[key] == generated[key], key

@@ -3,6 +3,7 @@
 What is installed is there, read-only; `/tmp`, `/mnt` and the launcher's folders are the pod's own.
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -103,6 +104,15 @@ def run_pod(
     return ran.returncode, ran.stdout
 
 
+@functools.cache
 def _unshare() -> list[str]:
+    """Returns the command that gives mounts of its own.
+
+    In a changed root, as `scripts/modern_root.sh` makes it, propagation cannot be set; there it is
+    private already.
+    """
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ["unshare", "--mount", "--propagation", "private", *user]
+    private = ["unshare", "--mount", "--propagation", "private", *user]
+    tried = subprocess.run([*private, "true"], capture_output=True, check=False)
+    unchanged = ["unshare", "--mount", "--propagation", "unchanged", *user]
+    return unchanged if tried.returncode else private
