@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 OWN = ("tmp", "mnt", "minio", "gcs", "s3")
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Binds all of the root but what is the pod's own into a new root, and changes into it.
@@ -45,7 +46,7 @@ exec chroot "$root" "$@"
 
 def can_run_pods() -> bool:
     """Says whether this machine lets its user make a root of its own."""
-    if not shutil.which("unshare") or not shutil.which("chroot"):
+    if not all(shutil.which(tool, path=PATH) for tool in ("unshare", "chroot")):
         return False
     tried = subprocess.run(
         [*_unshare(), "sh", "-c", "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False
@@ -75,7 +76,7 @@ def run_pod(
             binds.insert(0, (needed, needed, "ro"))
     python = [sys.executable if part == "python" else part for part in command[:1]]
     variables = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "PATH": PATH,
         "HOME": "/tmp",
         **environment,
     }
