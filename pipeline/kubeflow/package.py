@@ -43,6 +43,8 @@ def package(
     """
     _refuse_what_cannot_run(spec)
     spec["schemaVersion"] = SCHEMA_VERSION
+    if kubeflow.pipeline_root:  # for runs that are started from the user interface too
+        spec["defaultPipelineRoot"] = kubeflow.pipeline_root
     for stage, task in spec["root"]["dag"]["tasks"].items():
         container = _container(spec, stage)
         container.pop("lifecycle", None)

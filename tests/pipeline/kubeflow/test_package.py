@@ -65,6 +65,12 @@ def test_the_schema_version_is_the_one_that_backends_read() -> None:
     assert packed()[0]["schemaVersion"] == "2.1.0"
 
 
+def test_the_root_of_artifacts_is_in_the_package_where_it_is_given() -> None:
+    root = "gs://bucket/graft"
+    assert packed({"pipeline_root": root})[0]["defaultPipelineRoot"] == root
+    assert "defaultPipelineRoot" not in packed()[0]
+
+
 def test_a_hook_that_backends_ignore_becomes_a_flag_for_the_entry_point() -> None:
     documents = packed(drivers={"ImageExampleGen": "some.Driver"})
     found = executor(documents, "ImageExampleGen")
