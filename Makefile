@@ -7,7 +7,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-modern lint format bench lock clean
+.PHONY: help install run test test-modern test-image lint format bench lock clean
 export STACK ARGS
 WORKERS ?= 2
 # The other scripts in benchmarks/ are parts of training.
@@ -28,6 +28,9 @@ test: install ## Run every test that can run here, and say which were skipped an
 
 test-modern: ## Run the tests on the modern stack, in a Debian 13 root where this machine is older
 	@scripts/modern_root.sh make test STACK=modern ARGS="$${ARGS:-}"
+
+test-image: ## Build the container image's root file system without an engine, and check it from inside
+	@scripts/image_root.sh sh -c "$$(cat scripts/image_check.sh)"
 
 lint: install ## Check style, format and types
 	.venv/bin/ruff check .

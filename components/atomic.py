@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-ASIDE_PREFIX = ".graft-"  # TF Serving looks only at names that are numbers
+from components.places import ASIDE_PREFIX, Place, RemotePath
 
 
 @contextmanager
@@ -67,11 +67,19 @@ def remove(place: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that is there whole or, when it fails, as it was before."""
+def write_text(path: Place, text: str) -> None:
+    """Writes a file that is there whole or, when it fails, as it was before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if isinstance(path, RemotePath):
+        path.write_text(text)
+        return
     aside = path.with_name(f"{ASIDE_PREFIX}{os.getpid()}-{path.name}")
     try:
         aside.write_text(text, encoding="utf-8")
+        _flush(aside)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+from components.places import Place, files_below, open_place, to_place
+
 PACKAGE = "components"
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONED = ("tfx", "tensorflow", "keras")
@@ -17,10 +19,10 @@ BLOCK = 1 << 20
 FINGERPRINT = "fingerprint"  # property of the examples: digest of all that ingestion saw
 
 
-def file_digest(path: str | Path) -> str:
+def file_digest(path: str | Place) -> str:
     """Returns the SHA-256 of a file's content as 64 hexadecimal digits, read in blocks of 1 MiB."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_place(to_place(path)) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -35,7 +37,7 @@ def parts_digest(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()
 
 
-def folder_digest(folder: str | Path, leaving_out: Collection[str] = ()) -> str:
+def folder_digest(folder: str | Place, leaving_out: Collection[str] = ()) -> str:
     """Returns a digest of all files below a folder: their relative paths and their contents.
 
     Args:
@@ -43,9 +45,9 @@ def folder_digest(folder: str | Path, leaving_out: Collection[str] = ()) -> str:
         leaving_out: names of files that do not count. Default: all count.
     """
     digest = hashlib.sha256()
-    files = (path for path in Path(folder).rglob("*") if path.is_file())
-    for path in sorted(path for path in files if path.name not in leaving_out):
-        digest.update(f"{path.relative_to(folder)}\0{file_digest(path)}\0".encode())
+    for name, path in files_below(to_place(folder)).items():
+        if path.name not in leaving_out:
+            digest.update(f"{name}\0{file_digest(path)}\0".encode())
     return digest.hexdigest()
 
 

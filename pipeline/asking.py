@@ -21,6 +21,7 @@ from components.image_example_gen.headers import read_header, sniff_format
 from components.image_example_gen.quarantine import Fault
 from components.image_example_gen.reencode import ReencodeError, to_served
 from components.image_example_gen.sources import is_system_name, read_content, why_missing
+from components.places import Place
 from components.pusher import served
 from components.pusher.manifest import MANIFEST, find_faults
 
@@ -70,8 +71,8 @@ def _below(folder: Path) -> list[Path]:
 
 
 def load_signature(
-    push_directory: Path, signature: str, outputs: Sequence[str], wanted: int | None = None
-) -> tuple[Function, Path]:
+    push_directory: Place, signature: str, outputs: Sequence[str], wanted: int | None = None
+) -> tuple[Function, Place]:
     """Loads one signature of the newest served version.
 
     Args:
@@ -128,7 +129,7 @@ def load_signature(
     return answer, version
 
 
-def not_ours(version: Path, received: str) -> InputError:
+def not_ours(version: Place, received: str) -> InputError:
     """Returns the error for a version that is served and is no model of Graft's, or damaged."""
     return InputError(
         f"Expected a model that Graft pushed. Received: {version}, {received}. "

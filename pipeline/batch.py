@@ -32,6 +32,7 @@ from components.image_example_gen.sources.records import (
     open_records,
     parse_example,
 )
+from components.places import Place
 from components.pusher import served
 from pipeline import asking, beam_options
 from pipeline.config import Config
@@ -216,7 +217,7 @@ def _resume(work: _Work, plan: str, count: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _load(push_directory: Path, version: int | None) -> asking.Function:
+def _load(push_directory: Place, version: int | None) -> asking.Function:
     """Returns a version's signature, loaded once in each process."""
     return asking.load_signature(push_directory, SERVE_BYTES, ANSWER, version)[0]
 
@@ -224,7 +225,7 @@ def _load(push_directory: Path, version: int | None) -> asking.Function:
 class _Predict(beam.DoFn):
     """Answers a chunk and writes its part, unless that is there."""
 
-    def __init__(self, push_directory: Path, version: int, folder: Path, keys: list[str]):
+    def __init__(self, push_directory: Place, version: int, folder: Path, keys: list[str]):
         self._push_directory, self._version = push_directory, version
         self._folder, self._keys = folder, keys
 

@@ -298,20 +298,21 @@ def rollback(config: Path, overrides: tuple[str, ...], as_json: bool, to: int | 
 
 
 @main.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR")
 @click.option(
     "--key", type=click.Path(path_type=Path), metavar="PEM", help="Public key of the signature."
 )
 @json_option
-def verify(folder: Path, key: Path | None, as_json: bool) -> None:
+def verify(folder: str, key: Path | None, as_json: bool) -> None:
     """Check that a version is, file by file, what was pushed; with --key also who pushed it.
 
     DIR is a version's folder, or push.directory for the version that is served.
     """
+    from components.places import to_place
     from pipeline import present
     from pipeline import rollback as rolling
 
-    result = rolling.verify(folder, key)
+    result = rolling.verify(to_place(folder), key)
     present.show(as_json, result, present.verify_text)
     if result["faults"]:
         sys.exit(REFUSED_STATUS)

@@ -18,6 +18,7 @@ from components.atomic import written_aside
 from components.errors import InputError
 from components.features import EMBED
 from components.image_example_gen.quarantine import path_text
+from components.places import Place
 from pipeline import asking
 
 EMBEDDING = "embedding"  # output of the signature, and column of the Parquet file
@@ -28,7 +29,7 @@ GROUP_BYTES = 16 << 20  # of vectors in one row group of a Parquet file
 Row = tuple[str, np.ndarray]  # path, float32 [width]
 
 
-def embed(push_directory: Path, files: Sequence[Path], output: Path) -> dict[str, Any]:
+def embed(push_directory: Place, files: Sequence[Path], output: Path) -> dict[str, Any]:
     """Writes the features of files by the newest served version's signature `embed`.
 
     Args:
@@ -102,7 +103,7 @@ class _Vectors:
         InputError: the model gives something else than one vector an image, all of one length.
     """
 
-    def __init__(self, answers: Iterable[tuple[Path, asking.Answer | str]], version: Path):
+    def __init__(self, answers: Iterable[tuple[Path, asking.Answer | str]], version: Place):
         self._answers = answers
         self._version = version
         self.images = 0

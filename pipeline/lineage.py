@@ -76,7 +76,7 @@ def trace_served(config: Config, history: History) -> dict[str, Any]:
             traced = trace_run(config, run_id, history.stages(run_id), summary)
             traced["model"] |= {
                 "sha256": manifest.model_digest,
-                "folder": str(Path(config.push.directory) / str(manifest.version)),
+                "folder": str(config.push.directory / str(manifest.version)),
             }
             return traced
     raise InputError(

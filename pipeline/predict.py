@@ -10,6 +10,7 @@ from typing import Any
 from components.atomic import write_text
 from components.features import SERVE_BYTES
 from components.image_example_gen.quarantine import path_text
+from components.places import Place
 from pipeline import asking
 from pipeline.client import Client
 
@@ -21,7 +22,7 @@ Row = dict[str, Any]
 
 
 def predict(
-    push_directory: Path, files: Iterable[Path], client: Client | None = None
+    push_directory: Place, files: Iterable[Path], client: Client | None = None
 ) -> Iterator[Row]:
     """Classifies files with the newest served version, loaded here or asked of a server.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import InputError
 from components.image_example_gen.listing import Listing
 from components.image_example_gen.sources import check_source
+from components.places import ASIDE_PREFIX, RemotePath
 from components.trainer.labels import check_binary
 from pipeline.config import Config
 
@@ -33,7 +35,10 @@ def check_folders(config: Config) -> Listing:
     """
     # First, because an archive is unpacked below runtime.root when it is listed.
     _check_writable(config.home, "runtime.root")
-    _check_writable(config.push.directory, "push.directory")
+    if isinstance(config.push.directory, RemotePath):
+        _check_remote(config.push.directory)
+    else:
+        _check_writable(config.push.directory, "push.directory")
     listing = check_source(config.source_settings)
     _check_binary(config, listing)
     total = sum(candidate.size for candidate in listing.candidates)
@@ -112,6 +117,20 @@ def _check_writable(folder: Path, key: str) -> None:
             f"Expected a folder that can be written. Received: {key}={folder} "
             f"({existing}: {error.strerror}). Choose another folder, or mend its permissions or "
             "free space."
+        ) from error
+
+
+def _check_remote(folder: RemotePath) -> None:
+    """Writes a small file there and removes it."""
+    trial = folder / f"{ASIDE_PREFIX}{uuid.uuid4().hex}"
+    try:
+        folder.mkdir()
+        trial.write_bytes(b"\0" * 4096)
+        trial.unlink()
+    except OSError as error:
+        raise InputError(
+            f"Expected a folder that can be written. Received: push.directory={folder} "
+            f"({error.strerror}). Choose another folder, or mend credentials and network."
         ) from error
 
 

@@ -14,7 +14,9 @@ from components.atomic import write_text
 from components.evaluator.photos import Photos, read_photos
 from components.image_example_gen.quarantine import COUNTS_FILE, Counts
 from components.model_gate.comparison import pair
+from components.places import to_local
 from components.plots import to_data_uri
+from components.pusher.served import MODELS_CONFIG
 from components.report import gallery, sections
 from components.report.figures import draw_trend
 from components.report.render import render, to_picture
@@ -230,7 +232,16 @@ def _lineage(run: _Run) -> dict[str, Any]:
 
 def _serving(run: _Run) -> list[tuple[str, str]]:
     """Returns commands that a reader can copy, each with what it is for."""
-    name, directory = run.config.name, Path(run.config.push.directory).resolve()
+    name, directory = run.config.name, run.config.push.directory
+    local = to_local(directory)
+    # A server reads an object store itself, by a file that only names versions that are whole.
+    served_from = (
+        f"-e MODEL_NAME={name} \\\n"
+        f"  -v {shlex.quote(str(local.resolve()))}:/models/{name}:ro tensorflow/serving"
+        if local
+        else f"tensorflow/serving \\\n  --model_config_file={directory}/{MODELS_CONFIG} \\\n"
+        "  --model_config_file_poll_wait_seconds=30"
+    )
     # Through a pipe, as an argument may hold 128 KiB, which most photos exceed.
     request = (
         '(printf \'{"signature_name": "serving_default", "instances": [{"image_bytes": '
@@ -239,8 +250,7 @@ def _serving(run: _Run) -> list[tuple[str, str]]:
     return [
         (
             "TensorFlow Serving",
-            f"docker run --rm -p 8501:8501 -e MODEL_NAME={name} \\\n"
-            f"  -v {shlex.quote(str(directory))}:/models/{name}:ro tensorflow/serving",
+            f"docker run --rm -p 8501:8501 {served_from}",
         ),
         (
             "A request",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
+from components.places import Place
 from components.pusher import served
 from components.pusher.manifest import find_faults
 from pipeline.config import Config
@@ -61,7 +62,7 @@ def read_rollbacks(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def verify(folder: Path, public_key: Path | None) -> dict[str, Any]:
+def verify(folder: Place, public_key: Path | None) -> dict[str, Any]:
     """Compares a served version with what was pushed.
 
     Args:

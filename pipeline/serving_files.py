@@ -13,7 +13,9 @@ from typing import Any
 import yaml
 
 from components.atomic import write_text
+from components.digests import parts_digest
 from components.errors import InputError
+from components.places import Place, to_local
 from components.pusher import served
 from pipeline.config import Config
 
@@ -25,6 +27,9 @@ BATCH, WAIT = 32, 2000  # photos, microseconds
 CPU, MEMORY = "1", "2Gi"  # asked of a cluster; twice as much is the limit
 REPLICAS, MOST_REPLICAS, LOAD = 2, 10, 70  # the last in per cent of the CPU that is asked for
 STORAGE = "10Gi"
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/names, RFC 1035 label names.
+MAX_NAME = 63
+DIGEST = 6  # characters
 
 
 def write_files(config: Config, folder: Path | None) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def write_files(config: Config, folder: Path | None) -> dict[str, Any]:
             "run first."
         )
     folder = folder or config.home / "serving"
-    contents = render(config.name, Path(config.push.directory).resolve(), folder.resolve())
+    contents = render(config.name, config.push.directory, folder.resolve())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, (_, text) in contents.items():
@@ -60,34 +65,43 @@ def write_files(config: Config, folder: Path | None) -> dict[str, Any]:
     return {"folder": str(folder), "files": files}
 
 
-def render(name: str, directory: Path, folder: Path) -> dict[str, tuple[str, str]]:
+def render(name: str, directory: Place, folder: Path) -> dict[str, tuple[str, str]]:
     """Returns by file name what a file is for, and its text.
 
     Args:
         name: of the pipeline, and of the model.
-        directory: `push.directory`, absolute.
+        directory: `push.directory`. A server reads one on an object store itself, so that nothing
+            is mounted.
         folder: where the files will stand, absolute.
     """
     image = f"tensorflow/serving:{metadata.version('tensorflow')}"
-    arguments = _arguments(name)
+    arguments = _arguments(served.base_path(directory, name))
+    local = to_local(directory)
+    mounts = {str(local.resolve()): f"/models/{name}"} if local else {}
+    mounts[str(folder)] = "/serving"
+    remote = None if local else str(directory)
     return {
-        "docker-run.sh": ("one server on this machine", _docker(name, image, directory, folder)),
+        "docker-run.sh": ("one server on this machine", _docker(name, image, arguments, mounts)),
         "compose.yaml": (
             "the same by Docker Compose",
-            _to_yaml(_compose(name, image, directory, folder)),
+            _to_yaml(_compose(name, image, arguments, mounts)),
         ),
         "kubernetes.yaml": (
-            "volume claim, batching, deployment, service and autoscaler for Kubernetes",
-            "---\n".join(_to_yaml(one) for one in _kubernetes(name, image, arguments)),
+            "volume claim, batching, deployment, service and autoscaler for Kubernetes"
+            if local
+            else "batching, deployment, service and autoscaler for Kubernetes",
+            "---\n".join(
+                _to_yaml(one) for one in _kubernetes(name, image, arguments, local is not None)
+            ),
         ),
-        "kserve.yaml": ("an InferenceService for KServe", _to_yaml(_kserve(name))),
+        "kserve.yaml": ("an InferenceService for KServe", _to_yaml(_kserve(name, remote))),
         BATCHING: ("how TF Serving puts requests together", _batching()),
     }
 
 
-def _arguments(name: str) -> list[str]:
+def _arguments(base_path: str) -> list[str]:
     return [
-        f"--model_config_file=/models/{name}/{served.MODELS_CONFIG}",
+        f"--model_config_file={base_path}/{served.MODELS_CONFIG}",
         f"--model_config_file_poll_wait_seconds={POLL}",
         "--allow_version_labels_for_unavailable_models=true",
         "--enable_batching=true",
@@ -95,38 +109,45 @@ def _arguments(name: str) -> list[str]:
     ]
 
 
-def _docker(name: str, image: str, directory: Path, folder: Path) -> str:
+def _docker(name: str, image: str, arguments: list[str], mounts: Mapping[str, str]) -> str:
     lines = [
         f"exec docker run --rm --name {name} -p {GRPC}:{GRPC} -p {REST}:{REST}",
-        f"  -v {shlex.quote(f'{directory}:/models/{name}:ro')}",
-        f"  -v {shlex.quote(f'{folder}:/serving:ro')}",
+        *(f"  -v {shlex.quote(f'{place}:{target}:ro')}" for place, target in mounts.items()),
         f"  {image}",
-        *(f"  {argument}" for argument in _arguments(name)),
+        *(f"  {shlex.quote(argument)}" for argument in arguments),
     ]
     return "#!/bin/sh\n" + " \\\n".join(lines) + "\n"
 
 
-def _compose(name: str, image: str, directory: Path, folder: Path) -> dict[str, Any]:
+def _compose(
+    name: str, image: str, arguments: list[str], mounts: Mapping[str, str]
+) -> dict[str, Any]:
     # Compose takes a dollar sign for a variable, doubled for itself.
-    places = [str(place).replace("$", "$$") for place in (directory, folder)]
     service = {
         "image": image,
-        "command": _arguments(name),
+        "command": [argument.replace("$", "$$") for argument in arguments],
         "ports": [f"{GRPC}:{GRPC}", f"{REST}:{REST}"],
         "volumes": [
-            {"type": "bind", "source": place, "target": target, "read_only": True}
-            for place, target in zip(places, (f"/models/{name}", "/serving"), strict=True)
+            {
+                "type": "bind",
+                "source": place.replace("$", "$$"),
+                "target": target,
+                "read_only": True,
+            }
+            for place, target in mounts.items()
         ],
         "restart": "unless-stopped",
     }
     return {"name": f"{name}-serving", "services": {name: service}}
 
 
-def _kubernetes(name: str, image: str, arguments: list[str]) -> list[dict[str, Any]]:
+def _kubernetes(
+    name: str, image: str, arguments: list[str], is_mounted: bool
+) -> list[dict[str, Any]]:
     labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/component": "serving"}
 
     def meta(kind: str) -> dict[str, Any]:
-        return {"name": f"{name}-{kind}", "labels": labels}
+        return {"name": _resource(name, kind), "labels": labels}
 
     claim = {
         "apiVersion": "v1",
@@ -152,7 +173,7 @@ def _kubernetes(name: str, image: str, arguments: list[str]) -> list[dict[str, A
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
-                "spec": _pod(name, image, arguments),
+                "spec": _pod(name, image, arguments, is_mounted),
             },
         },
     }
@@ -172,12 +193,32 @@ def _kubernetes(name: str, image: str, arguments: list[str]) -> list[dict[str, A
         "metadata": meta("serving"),
         "spec": _scaling(name),
     }
-    return [claim, batching, deployment, service, scaler]
+    return [*([claim] if is_mounted else []), batching, deployment, service, scaler]
 
 
-def _pod(name: str, image: str, arguments: list[str]) -> dict[str, Any]:
+def _resource(name: str, kind: str) -> str:
+    """Returns the name of a resource, of at most 63 characters, as that of a Service may be.
+
+    A pipeline's name that is too long is cut, and a digest of it keeps it apart from its like.
+    """
+    whole = f"{name}-{kind}"
+    if len(whole) <= MAX_NAME:
+        return whole
+    digest = parts_digest([name])[:DIGEST]
+    return f"{name[: MAX_NAME - len(kind) - DIGEST - 2].rstrip('-')}-{digest}-{kind}"
+
+
+def _pod(name: str, image: str, arguments: list[str], is_mounted: bool) -> dict[str, Any]:
     # TF Serving answers so only when a version of the model is loaded.
     status = {"httpGet": {"path": f"/v1/models/{name}", "port": "rest"}}
+    mounts = [{"name": "batching", "mountPath": "/serving", "readOnly": True}]
+    volumes: list[dict[str, Any]] = [
+        {"name": "batching", "configMap": {"name": _resource(name, "batching")}}
+    ]
+    if is_mounted:
+        mounts.insert(0, {"name": "models", "mountPath": f"/models/{name}", "readOnly": True})
+        claim = {"claimName": _resource(name, "models"), "readOnly": True}
+        volumes.insert(0, {"name": "models", "persistentVolumeClaim": claim})
     container = {
         "name": "serving",
         "image": image,
@@ -193,18 +234,8 @@ def _pod(name: str, image: str, arguments: list[str]) -> dict[str, Any]:
             "requests": {"cpu": CPU, "memory": MEMORY},
             "limits": {"cpu": "2", "memory": "4Gi"},
         },
-        "volumeMounts": [
-            {"name": "models", "mountPath": f"/models/{name}", "readOnly": True},
-            {"name": "batching", "mountPath": "/serving", "readOnly": True},
-        ],
+        "volumeMounts": mounts,
     }
-    volumes = [
-        {
-            "name": "models",
-            "persistentVolumeClaim": {"claimName": f"{name}-models", "readOnly": True},
-        },
-        {"name": "batching", "configMap": {"name": f"{name}-batching"}},
-    ]
     return {"containers": [container], "volumes": volumes}
 
 
@@ -214,7 +245,7 @@ def _scaling(name: str) -> dict[str, Any]:
         "scaleTargetRef": {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "name": f"{name}-serving",
+            "name": _resource(name, "serving"),
         },
         "minReplicas": REPLICAS,
         "maxReplicas": MOST_REPLICAS,
@@ -222,10 +253,10 @@ def _scaling(name: str) -> dict[str, Any]:
     }
 
 
-def _kserve(name: str) -> dict[str, Any]:
+def _kserve(name: str, remote: str | None) -> dict[str, Any]:
     model = {
         "modelFormat": {"name": "tensorflow"},
-        "storageUri": f"pvc://{name}-models",
+        "storageUri": remote or f"pvc://{_resource(name, 'models')}",
         "resources": {
             "requests": {"cpu": CPU, "memory": MEMORY},
             "limits": {"cpu": "2", "memory": "4Gi"},

@@ -17,6 +17,7 @@ from components import digests
 from components.artifacts import read_verdict
 from components.cluster import REMOTE_URI, RUN_ID
 from components.packages import package_versions
+from components.places import to_place
 from components.pusher import kept_statistics, served
 from components.pusher.manifest import is_signed_by
 from components.verdict import VERDICT
@@ -83,7 +84,7 @@ class Executor(executor.Executor):
             return
         if manifest and unchanged and key:
             # A model that was pushed before versions were signed is pushed again with a signature.
-            unchanged = is_signed_by(Path(directory, str(manifest.version)), key)
+            unchanged = is_signed_by(to_place(directory) / str(manifest.version), key)
         if manifest is None or not unchanged:
             uris, facts = _lineage(input_dict), self._facts(input_dict, settings)
             manifest = served.push(path, directory, digest, *uris, facts, key)

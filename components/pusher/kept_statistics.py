@@ -9,11 +9,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from components.atomic import publish, written_aside
+from components.places import Place, RemotePath, copy_file, files_below, to_place
 
 FOLDER = "statistics"  # TF Serving looks at folders that are numbers alone
+WHOLE = "WHOLE"  # written last where a folder cannot appear at once
 
 
-def keep(directory: str | Path, model_digest: str, statistics: str | Path) -> None:
+def keep(directory: str | Place, model_digest: str, statistics: str | Path) -> None:
     """Copies statistics beside the versions, whole or not at all, unless they are there.
 
     Args:
@@ -21,23 +23,43 @@ def keep(directory: str | Path, model_digest: str, statistics: str | Path) -> No
         model_digest: of the model that learned from these images.
         statistics: folder of `standard_artifacts.ExampleStatistics`.
     """
-    target = Path(directory, FOLDER, model_digest)
-    if target.is_dir():
+    target = to_place(directory) / FOLDER / model_digest
+    if find(directory, model_digest):
+        return
+    if isinstance(target, RemotePath):
+        for name, file in files_below(Path(statistics)).items():
+            copy_file(file, target / name)
+        (target / WHOLE).write_text("")
         return
     with written_aside(target.parent) as aside:
         shutil.copytree(statistics, aside, dirs_exist_ok=True)
         publish(aside, target)
 
 
-def find(directory: str | Path, model_digest: str) -> Path | None:
+def find(directory: str | Place, model_digest: str) -> Place | None:
     """Returns the folder of the statistics of a model, None where none were kept."""
-    target = Path(directory, FOLDER, model_digest)
-    return target if model_digest and target.is_dir() else None
+    if not model_digest:
+        return None
+    target = to_place(directory) / FOLDER / model_digest
+    is_whole = (target / WHOLE).is_file() if isinstance(target, RemotePath) else target.is_dir()
+    return target if is_whole else None
 
 
-def prune(directory: str | Path, model_digests: Collection[str]) -> None:
+def copy_to(kept: Place, folder: str | Path) -> None:
+    """Copies kept statistics into a folder of this machine, as `keep` was given them."""
+    for name, file in files_below(kept).items():
+        if name != WHOLE:
+            copy_file(file, Path(folder) / name)
+
+
+def prune(directory: str | Place, model_digests: Collection[str]) -> None:
     """Removes the statistics of models that no version holds any more."""
-    folder = Path(directory, FOLDER)
-    for kept in folder.iterdir() if folder.is_dir() else ():
-        if kept.name not in model_digests:
+    folder = to_place(directory) / FOLDER
+    found: list[Place] = list(folder.iterdir()) if folder.is_dir() else []
+    for kept in found:
+        if kept.name in model_digests:
+            continue
+        if isinstance(kept, RemotePath):
+            kept.remove_folder()
+        else:
             shutil.rmtree(kept, ignore_errors=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from components.digests import file_digest
 from components.errors import InputError
+from components.places import Place, files_below
 
 MANIFEST = "graft.json"
 SIGNATURE = "graft.json.sig"  # Ed25519, base64, of the manifest's bytes
@@ -50,7 +51,7 @@ class Manifest:
         return self.version if self.copy_of is None else self.copy_of
 
 
-def is_signed_by(folder: Path, signing_key: Path) -> bool:
+def is_signed_by(folder: Place, signing_key: Path) -> bool:
     """Says whether a version's manifest carries the signature of a private key.
 
     Raises:
@@ -59,14 +60,13 @@ def is_signed_by(folder: Path, signing_key: Path) -> bool:
     return not list(_signature_faults(folder, load_signing_key(signing_key).public_key()))
 
 
-def list_files(folder: Path) -> dict[str, str]:
+def list_files(folder: Place) -> dict[str, str]:
     """Returns the SHA-256 of every file below a version by its path, but for our own two."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {path.relative_to(folder).as_posix(): path for path in found}
-    return {name: file_digest(path) for name, path in names.items() if not _is_ours(name)}
+    found = files_below(folder)
+    return {name: file_digest(path) for name, path in found.items() if not is_ours(name)}
 
 
-def write_manifest(folder: Path, manifest: Manifest, signing_key: Path | None) -> None:
+def write_manifest(folder: Place, manifest: Manifest, signing_key: Path | None) -> None:
     """Writes the manifest of a version and, with a key, its signature.
 
     Args:
@@ -86,7 +86,7 @@ def write_manifest(folder: Path, manifest: Manifest, signing_key: Path | None) -
         signature.write_text(base64.b64encode(signed).decode() + "\n")
 
 
-def read_manifest(folder: Path) -> Manifest | None:
+def read_manifest(folder: Place) -> Manifest | None:
     """Returns the manifest of a version; None where it is missing, damaged or foreign."""
     try:
         record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -102,7 +102,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
-def find_faults(folder: Path, public_key: Path | None = None) -> list[str]:
+def find_faults(folder: Place, public_key: Path | None = None) -> list[str]:
     """Compares a version with its manifest, file by file.
 
     Args:
@@ -129,7 +129,7 @@ def find_faults(folder: Path, public_key: Path | None = None) -> list[str]:
     )
 
 
-def _changed_files(folder: Path, manifest: Manifest) -> Iterator[str]:
+def _changed_files(folder: Place, manifest: Manifest) -> Iterator[str]:
     found = list_files(folder)
     for name in sorted({*found, *manifest.files}):
         if name not in found:
@@ -140,7 +140,7 @@ def _changed_files(folder: Path, manifest: Manifest) -> Iterator[str]:
             yield f"{name} was changed."
 
 
-def _signature_faults(folder: Path, key: Any) -> Iterator[str]:
+def _signature_faults(folder: Place, key: Any) -> Iterator[str]:
     from cryptography.exceptions import InvalidSignature
 
     try:
@@ -199,5 +199,6 @@ def _load_key(path: Path, load: Any, kind: type, what: str, mend: str) -> Any:
     raise InputError(f"Expected the PEM file of an Ed25519 {what}. Received: {received}. {mend}.")
 
 
-def _is_ours(name: str) -> bool:
+def is_ours(name: str) -> bool:
+    """Says whether a file of a version is the manifest or its signature."""
     return name in (MANIFEST, SIGNATURE)

@@ -1,4 +1,10 @@
-"""The folder that TF Serving watches: its versions, what each one is, and adding one atomically.
+"""The folder that TF Serving watches: its versions, what each one is, and adding one.
+
+On this machine's file systems a version appears by a rename, whole or not at all. On others, such
+as `gs://`, where no folder can be renamed at once, it counts from the moment its `saved_model.pb`
+is there, which is copied last and removed first: without that file TF Serving cannot load a
+version, goes on with what it has and tries again (`LoaderHarness::Load` and
+`AvailabilityPreservingPolicy` in its `core`).
 
 Knows nothing of TFX, so that the command line can ask what is served without importing it.
 """
@@ -6,7 +12,9 @@ Knows nothing of TFX, so that the command line can ask what is served without im
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +23,21 @@ from components.atomic import publish, remove, write_text, written_aside
 from components.digests import folder_digest
 from components.errors import InputError
 from components.features import LABEL_VOCABULARY
+from components.places import (
+    ASIDE_PREFIX,
+    Place,
+    RemotePath,
+    copy_file,
+    files_below,
+    to_local,
+    to_place,
+)
 from components.pusher.manifest import (
     MANIFEST,
     SIGNATURE,
     Manifest,
     find_faults,
+    is_ours,
     is_signed_by,
     list_files,
     read_manifest,
@@ -30,19 +48,36 @@ SAVED_MODEL = "saved_model.pb"
 MODELS_CONFIG = "models.config"
 
 
-def versions(directory: str | Path) -> list[int]:
-    """Returns the versions that a server can load, ascending; empty where the folder is missing."""
-    directory = Path(directory)
-    if not os.path.isdir(directory):
-        return []
+def versions(directory: str | Place) -> list[int]:
+    """Returns the versions that a server can load, ascending; empty where the folder is missing.
+
+    Raises:
+        InputError: the folder is on another file system, which cannot be asked.
+    """
+    entries = _entries(to_place(directory))
     return sorted(
         int(entry.name)
-        for entry in directory.iterdir()
+        for entry in entries
         if _is_version(entry.name) and (entry / SAVED_MODEL).is_file()
     )
 
 
-def newest(directory: str | Path) -> Manifest | None:
+def _entries(directory: Place) -> list[Place]:
+    """Returns what is in the folder; nothing where it is missing."""
+    if isinstance(directory, Path):
+        return list(directory.iterdir()) if os.path.isdir(directory) else []
+    try:
+        return list(directory.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(
+            f"Expected push.directory to be a folder that can be read. Received: {directory} "
+            f"({error.strerror}). Correct it, or mend credentials and network."
+        ) from error
+
+
+def newest(directory: str | Place) -> Manifest | None:
     """Returns the manifest of the highest version, which is the one that TF Serving serves.
 
     A version that something else than Graft pushed has no manifest and gives one with empty fields.
@@ -51,18 +86,18 @@ def newest(directory: str | Path) -> Manifest | None:
     return read(directory, found[-1]) if found else None
 
 
-def read(directory: str | Path, version: int) -> Manifest:
+def read(directory: str | Place, version: int) -> Manifest:
     """Returns the manifest of a version, with empty fields for a foreign one."""
-    found = read_manifest(Path(directory) / str(version))
+    found = read_manifest(to_place(directory) / str(version))
     return found or Manifest(version, "", "", "", 0.0)
 
 
-def labels(directory: str | Path, manifest: Manifest) -> list[str]:
+def labels(directory: str | Place, manifest: Manifest) -> list[str]:
     """Returns the classes of a served version; empty where it does not tell them."""
-    return read_labels(Path(directory) / str(manifest.version))
+    return read_labels(to_place(directory) / str(manifest.version))
 
 
-def read_labels(model: Path) -> list[str]:
+def read_labels(model: Place) -> list[str]:
     """Returns the classes of a SavedModel; empty where it does not tell them."""
     try:
         text = (model / "assets" / LABEL_VOCABULARY).read_text(encoding="utf-8")
@@ -72,38 +107,38 @@ def read_labels(model: Path) -> list[str]:
     return [line for line in text.split("\n") if line]
 
 
-def withdrawn(directory: str | Path) -> tuple[str, ...]:
+def withdrawn(directory: str | Place) -> tuple[str, ...]:
     """Returns the digests of models that rollbacks took away, by our newest readable manifest."""
     for version in reversed(versions(directory)):
-        found = read_manifest(Path(directory) / str(version))
+        found = read_manifest(to_place(directory) / str(version))
         if found:
             return found.withdrawn
     return ()
 
 
-def model_digests(directory: str | Path) -> set[str]:
+def model_digests(directory: str | Place) -> set[str]:
     """Returns the digests of the models that any version holds."""
     return {read(directory, version).model_digest for version in versions(directory)}
 
 
-def holds(directory: str | Path, manifest: Manifest, model_digest: str) -> bool:
+def holds(directory: str | Place, manifest: Manifest, model_digest: str) -> bool:
     """Says whether a served version is, file by file, the model of a digest."""
-    version = Path(directory) / str(manifest.version)
+    version = to_place(directory) / str(manifest.version)
     return folder_digest(version, leaving_out=(MANIFEST, SIGNATURE)) == model_digest
 
 
 def push(
-    model: str | Path,
-    directory: str | Path,
+    model: str | Place,
+    directory: str | Place,
     model_digest: str,
     model_uri: str,
     baseline_uri: str,
     facts: Mapping[str, Any] | None = None,
     signing_key: Path | None = None,
 ) -> Manifest:
-    """Copies a SavedModel into a new version: aside, flushed to disk, then renamed.
+    """Copies a SavedModel into a new version, which appears whole or not at all; see the module.
 
-    Whenever it is killed, the folder shows the new version whole or not at all.
+    What a push that was killed has left behind is removed first.
 
     Args:
         model: folder of the SavedModel.
@@ -123,14 +158,14 @@ def push(
         model_uri=model_uri,
         baseline_uri=baseline_uri,
         pushed_at=time.time(),
-        labels=tuple(read_labels(Path(model))),
+        labels=tuple(read_labels(to_place(model))),
         facts=facts or {},
         withdrawn=withdrawn(directory),
     )
-    return _add_version(Path(model), Path(directory), manifest, signing_key)
+    return _add_version(to_place(model), to_place(directory), manifest, signing_key)
 
 
-def roll_back(directory: str | Path, to: int | None, signing_key: Path | None = None) -> Manifest:
+def roll_back(directory: str | Place, to: int | None, signing_key: Path | None = None) -> Manifest:
     """Serves an earlier version again, as a new version on top, since servers take the highest.
 
     The model that was served is withdrawn: it is not pushed again until a rollback returns to it.
@@ -146,7 +181,7 @@ def roll_back(directory: str | Path, to: int | None, signing_key: Path | None = 
     Raises:
         InputError: there is no such version, or its files are not those that were pushed.
     """
-    directory = Path(directory)
+    directory = to_place(directory)
     found = versions(directory)
     current = newest(directory)
     if current is None:
@@ -181,21 +216,34 @@ def roll_back(directory: str | Path, to: int | None, signing_key: Path | None = 
     return _add_version(directory / str(target.version), directory, manifest, signing_key)
 
 
-def prune(directory: str | Path, keep: int) -> list[int]:
+def prune(directory: str | Place, keep: int) -> list[int]:
     """Removes Graft's oldest versions, each out of sight at once; returns those that went.
+
+    What counts are models: of each of the last ones stay the newest version, and those that it was
+    pushed as; other copies, which rollbacks made, go.
 
     Args:
         directory: the folder that TF Serving watches.
-        keep: how many of the newest stay, at least 1. Versions of others are left alone.
+        keep: how many of the last models stay, at least 1. Versions of others are left alone.
     """
-    directory = Path(directory)
-    ours = [one for one in versions(directory) if read_manifest(directory / str(one))]
-    for version in ours[:-keep]:
-        remove(directory / str(version))
-    return ours[:-keep]
+    directory = to_place(directory)
+    _remove_leftovers(directory)
+    found = {one: read_manifest(directory / str(one)) for one in versions(directory)}
+    ours = {version: manifest for version, manifest in found.items() if manifest}
+    newest_of = {manifest.model_digest: version for version, manifest in ours.items()}
+    kept = sorted(newest_of.values())[-keep:]
+    gone = [
+        version
+        for version, manifest in ours.items()
+        if newest_of[manifest.model_digest] not in kept
+        or (version not in kept and manifest.copy_of is not None)
+    ]
+    for version in gone:
+        _remove(directory / str(version))
+    return gone
 
 
-def write_models_config(directory: str | Path, name: str) -> None:
+def write_models_config(directory: str | Place, name: str) -> None:
     """Writes a configuration of TF Serving in which the versions to ask for have labels.
 
     `stable` is what is served, and `previous` the last other model.
@@ -204,7 +252,7 @@ def write_models_config(directory: str | Path, name: str) -> None:
 
     Args:
         directory: the folder that TF Serving watches.
-        name: the model's, under which it is asked for; the server finds it at `/models/NAME`.
+        name: the model's, under which it is asked for; see `base_path`.
     """
     found = versions(directory)
     if not found:
@@ -216,19 +264,32 @@ def write_models_config(directory: str | Path, name: str) -> None:
     marks = "\n".join(
         f'    version_labels {{ key: "{key}" value: {value} }}' for key, value in labelled.items()
     )
+    base = base_path(directory, name)
     text = (
         "model_config_list {\n  config {\n"
-        f'    name: "{name}"\n    base_path: "/models/{name}"\n    model_platform: "tensorflow"\n'
+        f'    name: "{name}"\n    base_path: "{base}"\n    model_platform: "tensorflow"\n'
         f"    model_version_policy {{ specific {{{loaded} }} }}\n{marks}\n  }}\n}}\n"
     )
-    write_text(Path(directory) / MODELS_CONFIG, text)
+    write_text(to_place(directory) / MODELS_CONFIG, text)
+
+
+def base_path(directory: str | Place, name: str) -> str:
+    """Returns where a server finds the folder: `/models/NAME`, or the URI that it reads itself."""
+    place = to_place(directory)
+    return f"/models/{name}" if to_local(place) else str(place)
 
 
 def _add_version(
-    model: Path, directory: Path, manifest: Manifest, signing_key: Path | None
+    model: Place, directory: Place, manifest: Manifest, signing_key: Path | None
 ) -> Manifest:
+    if isinstance(directory, RemotePath):
+        return _add_remotely(model, directory, manifest, signing_key)
     with written_aside(directory) as aside:
-        shutil.copytree(model, aside, dirs_exist_ok=True)
+        if isinstance(model, Path):
+            shutil.copytree(model, aside, dirs_exist_ok=True)
+        else:
+            for name, file in files_below(model).items():
+                copy_file(file, aside / name)
         version = _next_version(directory)
         manifest = replace(manifest, version=version, files=list_files(aside))
         write_manifest(aside, manifest, signing_key)
@@ -236,7 +297,66 @@ def _add_version(
     return manifest
 
 
-def _choose(directory: Path, found: list[int], current: Manifest, to: int | None) -> Manifest:
+def _add_remotely(
+    model: Place, directory: RemotePath, manifest: Manifest, signing_key: Path | None
+) -> Manifest:
+    """Copies the manifest first, by which what a kill leaves is known, and the graph last."""
+    _remove_leftovers(directory)
+    directory.mkdir()
+    version = _next_version(directory)
+    folder = directory / str(version)
+    manifest = replace(manifest, version=version, files=list_files(model))
+    # Renamed from here, as not every file system shows a file only when it is whole.
+    graph = directory / f"{ASIDE_PREFIX}{uuid.uuid4().hex}"
+    try:
+        folder.mkdir()
+        write_manifest(folder, manifest, signing_key)
+        for name, file in files_below(model).items():
+            if name != SAVED_MODEL and not is_ours(name):
+                copy_file(file, folder / name)
+        copy_file(model / SAVED_MODEL, graph)
+        graph.rename(folder / SAVED_MODEL)
+    except BaseException:
+        with suppress(OSError):
+            _remove(folder)
+        with suppress(OSError):
+            graph.unlink()
+        raise
+    return manifest
+
+
+def _remove(version: Place) -> None:
+    """Removes a version so that nobody sees half of it as one."""
+    if isinstance(version, Path):
+        remove(version)
+        return
+    (version / SAVED_MODEL).unlink(missing_ok=True)
+    version.remove_folder()
+
+
+def _remove_leftovers(directory: Place) -> None:
+    """Removes what killed pushes left on a file system without renames of folders.
+
+    On this machine `written_aside` does it. There are no locks there, so only one pipeline at a
+    time may push into a folder. What others are copying has no manifest of ours and stays.
+    """
+    if isinstance(directory, Path):
+        return
+    for entry in _entries(directory):
+        with suppress(OSError):
+            if entry.name.startswith(ASIDE_PREFIX):
+                entry.unlink()
+            elif _is_version(entry.name) and _is_half_pushed(entry):
+                _remove(entry)
+
+
+def _is_half_pushed(version: Place) -> bool:
+    names = [entry.name for entry in version.iterdir()]
+    begun = all(is_ours(name) or name.startswith(ASIDE_PREFIX) for name in names)
+    return SAVED_MODEL not in names and (MANIFEST in names or begun)
+
+
+def _choose(directory: Place, found: list[int], current: Manifest, to: int | None) -> Manifest:
     listed = ", ".join(map(str, found))
     if to is not None:
         if to == current.version:
@@ -269,6 +389,6 @@ def _is_version(name: str) -> bool:
     return name.isdecimal() and name == str(int(name))
 
 
-def _next_version(directory: Path) -> int:
-    numbers = [int(entry.name) for entry in directory.iterdir() if entry.name.isdecimal()]
+def _next_version(directory: Place) -> int:
+    numbers = [int(entry.name) for entry in _entries(directory) if entry.name.isdecimal()]
     return max(int(time.time()), max(numbers, default=0) + 1)

@@ -5,7 +5,6 @@ served folder itself could not be fetched by the next stage; so it is copied.
 """
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from tfx.utils import path_utils
 
 from components.cluster import ABSENT
 from components.data_validation.lineage import MADE
+from components.places import copy_file, files_below, to_place
 from components.pusher import kept_statistics, served
+from components.pusher.manifest import MANIFEST, SIGNATURE
 
 PUSH_DIRECTORY = "push_directory"
 ABSENT_FILE = "ABSENT"  # not every object store can hold an empty folder
@@ -38,10 +39,10 @@ class ServedModelExecutor(base_executor.BaseExecutor):
         if manifest is None:
             mark_absent(model)
             return
-        version = Path(directory, str(manifest.version))
-        shutil.copytree(
-            version, path_utils.serving_model_dir(model.uri), ignore=_manifest, dirs_exist_ok=True
-        )
+        target = Path(path_utils.serving_model_dir(model.uri))
+        for name, file in files_below(to_place(directory) / str(manifest.version)).items():
+            if name not in (MANIFEST, SIGNATURE):  # which are no part of the model
+                copy_file(file, target / name)
         model.set_string_custom_property("version", str(manifest.version))
         model.set_string_custom_property("model_digest", manifest.model_digest)
 
@@ -60,12 +61,14 @@ class ServedStatisticsExecutor(base_executor.BaseExecutor):
         )
         manifest = served.newest(directory)
         kept = kept_statistics.find(directory, manifest.model_digest) if manifest else None
-        if kept is None:
+        if manifest is None or kept is None:
             mark_absent(statistics)
             return
-        shutil.copytree(kept, statistics.uri, dirs_exist_ok=True)
-        statistics.set_int_custom_property(MADE, int(kept.stat().st_mtime * 1000))
-        splits = sorted(path.name.partition("-")[2] for path in kept.glob("Split-*"))
+        kept_statistics.copy_to(kept, statistics.uri)
+        statistics.set_int_custom_property(MADE, int(manifest.pushed_at * 1000))
+        splits = sorted(
+            path.name.partition("-")[2] for path in Path(statistics.uri).glob("Split-*")
+        )
         statistics.split_names = artifact_utils.encode_split_names(splits)
 
 
@@ -74,8 +77,3 @@ def mark_absent(artifact: Artifact) -> None:
     artifact.set_int_custom_property(ABSENT, 1)
     os.makedirs(artifact.uri, exist_ok=True)
     Path(artifact.uri, ABSENT_FILE).touch()
-
-
-def _manifest(_: str, names: list[str]) -> list[str]:
-    """Returns the names that are no part of the model."""
-    return [name for name in names if name in (served.MANIFEST, served.SIGNATURE)]

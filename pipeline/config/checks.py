@@ -16,6 +16,7 @@ from components.image_example_gen.sources import (
     compile_group,
     why_missing,
 )
+from components.places import Place, to_local, to_place
 from components.pusher.manifest import load_signing_key
 from components.trainer.base_file import SUFFIX, check_fits, inspect_base
 from components.trainer.preset_base import check_installed, is_folder
@@ -179,10 +180,11 @@ def _check_size(config: Config) -> Iterator[Fault]:
 def _check_outputs(config: Config) -> Iterator[Fault]:
     """Yields outputs that stand among the photos, or where other outputs stand."""
     source, directory, root = config.data.source, config.push.directory, config.runtime.root
-    photos = Path(source).resolve()
+    photos = _resolve(to_place(source))
     for section, key, folder in (("push", "directory", directory), ("runtime", "root", root)):
-        if "://" not in source and folder.resolve().is_relative_to(photos):
-            where = "equal to" if folder.resolve() == photos else "in"
+        place = _resolve(folder)
+        if place == photos or place.startswith(f"{photos.rstrip('/')}/"):
+            where = "equal to" if place == photos else "in"
             yield (
                 (section, key),
                 f"Expected {section}.{key} outside data.source, where what a run writes would be "
@@ -197,12 +199,18 @@ def _check_outputs(config: Config) -> Iterator[Fault]:
             f"Received: runtime.root='{root}' with {' and '.join(marks)}. Choose another folder.",
         )
     for name, folder in (("runtime.root", root), ("runtime.root/name", config.home)):
-        if directory.resolve() == folder.resolve():
+        if _resolve(directory) == _resolve(folder):
             yield (
                 ("push", "directory"),
                 "Expected push.directory to be a folder of its own. Received: push.directory="
                 f"'{directory}', equal to {name}. Choose another, such as served/{config.name}.",
             )
+
+
+def _resolve(place: Place) -> str:
+    """Returns a place on this machine without links, and any other as it is."""
+    local = to_local(place)
+    return str(local.resolve() if local else place)
 
 
 def _check_base_file(config: Config) -> Iterator[Fault]:

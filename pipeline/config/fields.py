@@ -4,9 +4,21 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
+
+from components.places import RemotePath, is_remote, to_place
 
 REMOTE = "remote"  # the type of pydantic's error for a path that is not on this machine
 
@@ -40,6 +52,23 @@ def to_path(value: Any, info: ValidationInfo) -> Path:
 
 
 LocalPath = Annotated[Path, BeforeValidator(to_path)]
+
+
+def _to_place(value: Any, info: ValidationInfo) -> Path | RemotePath:
+    """Returns a URI of TensorFlow's file systems as it is, anything else as `to_path` does."""
+    if isinstance(value, RemotePath):
+        return value
+    if isinstance(value, str) and is_remote(value) and value.partition("://")[2].strip("/"):
+        return to_place(value)
+    return to_path(value, info)
+
+
+AnyPath = Annotated[
+    Path | RemotePath,
+    PlainValidator(_to_place),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "format": "path"}),
+]
 
 
 class Section(BaseModel):

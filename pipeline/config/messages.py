@@ -35,6 +35,7 @@ EXPECTED = {
     "base.name": "the name of a base",
     "base.weights": f"{IMAGENET}, {NO_WEIGHTS} or a weights file (.weights.h5, .h5 or {SUFFIX})",
     "data.source": "a path or a URI",
+    "push.directory": "a path or a URI",
     "data.group": "a regular expression with one group",
     "data.split_salt": "text of up to 100 characters",
     **{f"data.columns.{name}": "the name of a column" for name in Columns.model_fields},

@@ -17,7 +17,7 @@ from components.image_example_gen.listing import SourceSettings
 from components.trainer.base_file import inspect_base
 from components.trainer.preset_base import describe_preset
 from pipeline.config.evaluation import Evaluate
-from pipeline.config.fields import LocalPath, Section, number, section, to_path
+from pipeline.config.fields import AnyPath, LocalPath, Section, number, section, to_path
 from pipeline.config.kubeflow import Kubeflow
 from pipeline.config.training import Base, FineTune, Head, Image, Train, Tune, seconds
 
@@ -122,12 +122,12 @@ class Data(Section):
 class Push(Section):
     """Where the served model stands."""
 
-    directory: LocalPath = Field(
+    directory: AnyPath = Field(
         description="Folder that TF Serving watches; each model gets a version folder in it "
-        "(path, relative to this file)."
+        "(path, relative to this file, or a URI such as gs://…)."
     )
     keep: int = number(
-        "Newest versions that stay, older ones are removed", "versions", 5, ge=2, le=1000
+        "Last models whose versions stay, older ones are removed", "models", 5, ge=2, le=1000
     )
     signing_key: LocalPath | None = Field(
         None,

@@ -96,7 +96,7 @@ class Server:
         self._kubeflow = kubeflow
         self._client = _make_client(access, kubeflow.namespace)
         self.host = str(self._client._existing_config.host)
-        health = self._call(self._client._healthz_api.get_healthz)
+        health = self._call(_generated(self._client._healthz_api, "healthz_service", "get_healthz"))
         # Only servers for many users know namespaces; others refuse them.
         self._namespace = kubeflow.namespace if health.multi_user else None
         self._client._context_setting["namespace"] = self._namespace or ""
@@ -274,7 +274,8 @@ class Server:
         body = kfp_server_api.V2beta1Pipeline(display_name=name, namespace=self._namespace)
         if hasattr(body, "name"):  # of newer servers
             body.name = name
-        return str(self._call(self._client._pipelines_api.create_pipeline, body).pipeline_id)
+        create = _generated(self._client._pipelines_api, "pipeline_service", "create_pipeline")
+        return str(self._call(create, body).pipeline_id)
 
     def _experiment(self, name: str, create: bool = True) -> Any:
         """Returns the id of the runs' experiment, which is made where it is missing."""
@@ -410,6 +411,12 @@ def _make_client(access: Access, namespace: str) -> Any:
     # Ours waits between attempts; urllib3's own would multiply them.
     rest.pool_manager.connection_pool_kw["retries"] = False
     return client
+
+
+def _generated(api: Any, service: str, name: str) -> Callable[..., Any]:
+    """Returns a generated method, whose name newer clients begin with the service's."""
+    found: Callable[..., Any] = getattr(api, name, None) or getattr(api, f"{service}_{name}")
+    return found
 
 
 def _quick_client(kind: type) -> type:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from components.errors import InputError
-from pipeline.options import configured
+from pipeline.options import configured, json_option
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -232,6 +232,38 @@ def wait(
     present.show(as_json, {"runs": [result], "schedules": []}, texts.runs_text)
     if result["state"] not in DONE:
         sys.exit(1)
+
+
+@kubeflow.command()
+@json_option
+@click.option("--tag", required=True, metavar="NAME:TAG", help="Name that the image gets.")
+@click.option(
+    "--base", required=True, metavar="NAME@sha256:DIGEST", help="Debian 13 (debian:trixie-slim)."
+)
+@click.option(
+    "--accelerator",
+    type=click.Choice(("cpu", "cuda")),
+    default="cpu",
+    show_default=True,
+    help="cuda adds NVIDIA's libraries.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(("docker", "podman", "buildah")),
+    default="docker",
+    show_default=True,
+)
+@click.option("--run", "is_run", is_flag=True, help="Build it now instead of printing how.")
+def image(tag: str, base: str, accelerator: str, engine: str, is_run: bool, as_json: bool) -> None:
+    """Print how to build the stages' image, push it and find its digest; with --run build it."""
+    from pipeline import present
+    from pipeline.kubeflow import building
+
+    command = building.build_command(tag, base, accelerator, engine, building.revision())
+    if is_run:
+        building.build(command)
+    result = {"commands": building.lines(command, tag), "built": is_run}
+    present.show(as_json, result, lambda given: "\n".join(given["commands"]) + "\n")
 
 
 def _access(loaded: Config, given: Mapping[str, Any]) -> Access:

@@ -277,17 +277,43 @@ def test_every_pod_mounts_claims_of_the_manifests_only(where: str, pod: Object) 
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
 
 
+def mounted(pod: Object) -> dict[str, str]:
+    """Returns where a pod's one container mounts which claim."""
+    [container] = pod["containers"]
+    claims = {one["name"]: one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"]}
+    return {claims[one["name"]]: one["mountPath"] for one in container["volumeMounts"]}
+
+
 def test_files_are_copied_as_the_images_user_to_the_paths_of_the_example(config: Config) -> None:
     [pod] = kustomize.documents(FILES_POD)
-    [container] = pod["spec"]["containers"]
-    claims = {
-        one["name"]: one["persistentVolumeClaim"]["claimName"] for one in pod["spec"]["volumes"]
-    }
-    mounts = {claims[one["name"]]: one["mountPath"] for one in container["volumeMounts"]}
-    assert mounts == {volume.claim: volume.path for volume in config.kubeflow.volumes}
+    assert mounted(pod["spec"]) == {volume.claim: volume.path for volume in config.kubeflow.volumes}
     context = pod["spec"]["securityContext"]
-    [served] = {pod["securityContext"]["runAsUser"] for where, pod in pods() if where != "files"}
-    assert {context["runAsUser"], context["runAsGroup"], context["fsGroup"]} == {served}
+    finish = (REPOSITORY / "kubeflow" / "image" / "finish.sh").read_text()
+    [user] = re.findall(r"(?m)^USER_ID=(\d+)$", finish)
+    assert {context["runAsUser"], context["runAsGroup"]} == {int(user)}
+
+
+@overlays
+def test_every_claim_is_given_to_the_images_user_with_that_right_alone(overlay: str) -> None:
+    objects = built(overlay)
+    pod = named(objects, "Job")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    claims = {one["metadata"]["name"] for one in objects if one["kind"] == "PersistentVolumeClaim"}
+    assert mounted(pod).keys() == claims
+    [files] = kustomize.documents(FILES_POD)
+    user = files["spec"]["securityContext"]["runAsUser"]
+    assert container["command"] == ["chown", f"{user}:{user}", *mounted(pod).values()]
+    rights = container["securityContext"]
+    assert rights["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN"]}
+    # As root, which the restricted profile would refuse, and in all else by it.
+    strict = {**rights, "capabilities": {"drop": ["ALL"]}}
+    assert strict.pop("runAsUser") == 0
+    context = {**pod["securityContext"], "runAsNonRoot": True, "runAsUser": user}
+    changed = {**pod, "securityContext": context}
+    assert (
+        restricted_faults({**changed, "containers": [{**container, "securityContext": strict}]})
+        == []
+    )
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from components.places import to_place
 from components.pusher import served
 from pipeline.cli import main
+from pipeline.serving_files import render
 
 FILES = ["docker-run.sh", "compose.yaml", "kubernetes.yaml", "kserve.yaml", "batching.conf"]
 # What tensorflow_serving/servables/tensorflow/session_bundle_config.proto calls BatchingParameters.
@@ -128,6 +130,34 @@ def test_what_refers_to_another_manifest_is_there(folder: Path) -> None:
     kserve = yaml.safe_load((folder / "kserve.yaml").read_text())
     assert kserve["apiVersion"] == "serving.kserve.io/v1beta1"
     assert kserve["spec"]["predictor"]["model"]["storageUri"] == f"pvc://{claim}"
+
+
+def test_a_server_reads_an_object_store_itself(tmp_path: Path) -> None:
+    uri = "gs://bucket/served/flowers"
+    files = {name: text for name, (_, text) in render("flowers", to_place(uri), tmp_path).items()}
+    assert f"--model_config_file={uri}/models.config" in files["docker-run.sh"]
+    assert "/models/flowers" not in files["docker-run.sh"]
+    [service] = yaml.safe_load(files["compose.yaml"])["services"].values()
+    assert [volume["target"] for volume in service["volumes"]] == ["/serving"]
+    manifests = list(yaml.safe_load_all(files["kubernetes.yaml"]))
+    assert "PersistentVolumeClaim" not in [one["kind"] for one in manifests]
+    pod = manifests[1]["spec"]["template"]["spec"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["batching"]
+    assert flags_of(pod["containers"][0]["args"])["model_config_file"] == f"{uri}/models.config"
+    model = yaml.safe_load(files["kserve.yaml"])["spec"]["predictor"]["model"]
+    assert model["storageUri"] == uri
+
+
+def test_long_names_are_cut_to_what_a_service_may_be_called(tmp_path: Path) -> None:
+    names = []
+    for pipeline in ("f" * 63, "f" * 62 + "g"):
+        text = render(pipeline, tmp_path, tmp_path)["kubernetes.yaml"][1]
+        manifests = {one["kind"]: one for one in yaml.safe_load_all(text)}
+        names.append(manifests["Service"]["metadata"]["name"])
+        scaled = manifests["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"]
+        assert scaled == manifests["Deployment"]["metadata"]["name"]
+    assert [len(name) for name in names] == [63, 63]
+    assert names[0] != names[1]
 
 
 def test_the_batching_parameters_are_those_that_the_server_knows(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Builds kustomizations as `kustomize build` does, as far as Graft's use it, and strictly.
 
-What it does not know it refuses: a field, a kind of patch, a list whose merge has its own rule. A test
-compares it with kustomize itself where that is installed.
+What it does not know it refuses: a field, a kind of patch, a list whose merge has its own rule. A
+test compares it with kustomize itself where that is installed.
 """
 
 import base64

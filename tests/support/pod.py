@@ -3,6 +3,7 @@
 What is installed is there, read-only; `/tmp`, `/mnt` and the launcher's folders are the pod's own.
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 OWN = ("tmp", "mnt", "minio", "gcs", "s3")
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Binds all of the root but what is the pod's own into a new root, and changes into it.
@@ -44,7 +46,7 @@ exec chroot "$root" "$@"
 
 def can_run_pods() -> bool:
     """Says whether this machine lets its user make a root of its own."""
-    if not shutil.which("unshare") or not shutil.which("chroot"):
+    if not all(shutil.which(tool, path=PATH) for tool in ("unshare", "chroot")):
         return False
     tried = subprocess.run(
         [*_unshare(), "sh", "-c", "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False
@@ -74,7 +76,7 @@ def run_pod(
             binds.insert(0, (needed, needed, "ro"))
     python = [sys.executable if part == "python" else part for part in command[:1]]
     variables = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "PATH": PATH,
         "HOME": "/tmp",
         **environment,
     }
@@ -103,6 +105,15 @@ def run_pod(
     return ran.returncode, ran.stdout
 
 
+@functools.cache
 def _unshare() -> list[str]:
+    """Returns the command that gives mounts of its own.
+
+    In a changed root, as `scripts/modern_root.sh` makes it, propagation cannot be set; there it is
+    private already.
+    """
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ["unshare", "--mount", "--propagation", "private", *user]
+    private = ["unshare", "--mount", "--propagation", "private", *user]
+    tried = subprocess.run([*private, "true"], capture_output=True, check=False)
+    unchanged = ["unshare", "--mount", "--propagation", "unchanged", *user]
+    return unchanged if tried.returncode else private

@@ -7,16 +7,15 @@ remote path is met. Every failure is an `OSError`, whatever the file system behi
 import errno
 import glob
 import os
-import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar, cast
+from typing import BinaryIO, Protocol, TypeVar, cast
 
 from components.image_example_gen.listing import Place
+from components.places import RemoteFile, is_remote, told_as_os_error
 
 FOLDER, FILE, OTHER = "folder", "file", "other"
 THREADS = min(8, 2 * (os.cpu_count() or 1))
@@ -24,7 +23,6 @@ THREADS = min(8, 2 * (os.cpu_count() or 1))
 # two seconds is the coarsest tick there is (FAT).
 SETTLED_SECONDS = 2.0
 CHUNK = 256  # calls that a thread makes in one go: handing each over alone costs more than a stat
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 PATTERN_MARKS = frozenset("*?[")
 
 Given = TypeVar("Given")
@@ -98,76 +96,30 @@ class RemoteStorage:
         import tensorflow as tf
 
         self._files = tf.io.gfile
-        self._error = tf.errors.OpError
-        self._missing = (tf.errors.NotFoundError,)
-        self._denied = (tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError)
 
     def status(self, path: str) -> Status:
-        with self._told_as_os_error(path):
+        with told_as_os_error(path):
             found = self._files.stat(path)
         kind = FOLDER if found.is_directory else FILE
         stamp = f"{found.length}:{found.mtime_nsec}" if found.mtime_nsec else ""
         return Status(kind, found.length, stamp)
 
     def names(self, folder: str) -> list[str]:
-        with self._told_as_os_error(folder):
+        with told_as_os_error(folder):
             # Object stores end the names of folders with a slash and name the folder itself "".
             names = {name.strip("/") for name in self._files.listdir(folder)}
         return sorted(names - {""})
 
     def open(self, path: str) -> BinaryIO:
-        return cast(BinaryIO, _RemoteFile(self._files.GFile(path, "rb"), self, path))
+        return cast(BinaryIO, RemoteFile(self._files.GFile(path, "rb"), path))
 
     def matches(self, pattern: str) -> list[str]:
-        with self._told_as_os_error(pattern):
+        with told_as_os_error(pattern):
             return sorted(self._files.glob(pattern))
-
-    @contextmanager
-    def _told_as_os_error(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except self._missing as error:
-            raise FileNotFoundError(errno.ENOENT, "No such file or folder", path) from error
-        except self._denied as error:
-            raise PermissionError(errno.EACCES, "Permission denied", path) from error
-        except self._error as error:
-            raise OSError(errno.EIO, _first_line(error.message), path) from error
-        except UnicodeDecodeError as error:
-            raise OSError(errno.EILSEQ, "It holds a name that is not UTF-8", path) from error
-
-
-class _RemoteFile:
-    """A file of `tf.io.gfile` that fails as the operating system's files do."""
-
-    def __init__(self, file: Any, storage: RemoteStorage, path: str):
-        self._file, self._storage, self._path = file, storage, path
-
-    def read(self, size: int = -1) -> bytes:
-        with self._storage._told_as_os_error(self._path):
-            return cast(bytes, self._file.read(size))
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        with self._storage._told_as_os_error(self._path):
-            self._file.seek(offset, whence)
-            return cast(int, self._file.tell())
-
-    def __enter__(self) -> "_RemoteFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._file.close()
 
 
 LOCAL = LocalStorage()
 _remote: list[RemoteStorage] = []
-
-
-def is_remote(path: str) -> bool:
-    """Says whether a path has a scheme, as `gs://bucket/photos`."""
-    return SCHEME.match(path) is not None
 
 
 def is_pattern(path: str) -> bool:
@@ -277,7 +229,3 @@ def _status_or_error(path: str) -> Status | OSError:
         return storage_of(path).status(path)
     except OSError as error:
         return error
-
-
-def _first_line(message: str) -> str:
-    return (message.strip().splitlines() or ["Unknown error"])[0]

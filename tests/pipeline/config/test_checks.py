@@ -422,6 +422,19 @@ def test_remote_source_is_neither_looked_at_nor_made_a_path(project: Any) -> Non
     assert config.data.source == "gs://bucket/photos"
 
 
+@pytest.mark.parametrize("where", ["gs://bucket/photos", "gs://bucket/photos/served"])
+def test_a_remote_served_folder_among_the_photos_is_refused(project: Any, where: str) -> None:
+    message = project.refusal(
+        project.write(), "data.source=gs://bucket/photos", f"push.directory={where}"
+    )
+    assert "Expected push.directory outside data.source" in message
+
+
+def test_a_file_uri_is_compared_as_the_path_that_it_is(folder: Path, project: Any) -> None:
+    message = project.refusal(project.write(), f"push.directory=file://{folder}/photos/served")
+    assert "Expected push.directory outside data.source" in message
+
+
 @pytest.mark.parametrize(
     ("pattern", "why"),
     [

@@ -141,8 +141,8 @@ def test_each_of_the_four_keys_is_asked_for(project: Any, missing: str) -> None:
 def test_missing_key_is_told_at_the_line_of_its_section(project: Any) -> None:
     message = project.refusal(project.write(project.change("  directory: served/flowers\n", "")))
     assert message == (
-        "flowers.yaml, line 6: Expected push.directory to be given: a path. Received: no "
-        "push.directory. Add it, for example directory: served/flowers."
+        "flowers.yaml, line 6: Expected push.directory to be given: a path or a URI. Received: "
+        "no push.directory. Add it, for example directory: served/flowers."
     )
 
 
@@ -175,7 +175,14 @@ def test_absolute_paths_are_kept(project: Any) -> None:
     assert config.home == Path("/var/graft/flowers")
 
 
-@pytest.mark.parametrize("key", ["push.directory", "runtime.root"])
+def test_the_served_folder_may_be_a_uri_which_is_kept(project: Any) -> None:
+    config = load(project.write(), ["push.directory=gs://bucket/served/"])
+    assert str(config.push.directory) == "gs://bucket/served"
+    assert config.model_dump(mode="json")["push"]["directory"] == "gs://bucket/served"
+    assert load(project.write(config.to_yaml())).resolved() == config.resolved()
+
+
+@pytest.mark.parametrize("key", ["push.signing_key", "runtime.root"])
 def test_remote_paths_are_refused(project: Any, key: str) -> None:
     assert project.refusal(project.write(), f"{key}=gs://bucket/x") == (
         f"flowers.yaml, --set {key}: Expected {key} to be a path on this machine. Received: "
@@ -185,7 +192,7 @@ def test_remote_paths_are_refused(project: Any, key: str) -> None:
 
 def test_empty_path_is_refused_and_not_the_current_folder(project: Any) -> None:
     message = project.refusal(project.write(), 'push.directory=""')
-    assert "Expected push.directory to be a path. Received: push.directory=''." in message
+    assert "Expected push.directory to be a path or a URI. Received: push.directory=''." in message
 
 
 def test_empty_section_has_its_defaults(project: Any) -> None:
