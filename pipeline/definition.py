@@ -30,6 +30,8 @@ from components.trainer import feature_cache, preset_base, warm_start_strategy
 from components.verdict import VERDICT
 from pipeline.beam_options import SLOTS, VARIABLE
 from pipeline.config import NO_WEIGHTS, Config
+from pipeline.infra_validation import NODE as INFRA_VALIDATOR
+from pipeline.infra_validation import build_validators
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "image_examples.pbtxt"
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
@@ -41,10 +43,11 @@ TEST_EVALUATOR = "TestEvaluator"
 TUNER = "Tuner"  # as TFX names it by its class
 WARM_START = "WarmStart"
 
-# These look at the outside world (what is served), which no cache key of TFX knows.
 # Between probabilities as evaluated and as served: by float32, and from features in float16.
 EXACT, ROUNDED = 1e-5, 1e-2
-NEVER_CACHED = ("Pusher",)
+# These look at the outside world (what is served, a container engine), which no cache key of TFX
+# knows.
+NEVER_CACHED = ("Pusher", INFRA_VALIDATOR)
 
 
 def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipeline.Pipeline:
@@ -200,10 +203,14 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
             config.evaluate.max_memory,
         ).to_json(),
     )
+    infra_validators = build_validators(
+        config, trainer.outputs["model"], example_gen.outputs["examples"]
+    )
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=model_gate.outputs["blessing"],
         infra_blessing=serving_gate.outputs["blessing"],
+        server_blessing=infra_validators[0].outputs["blessing"] if infra_validators else None,
         examples=example_gen.outputs["examples"],
         verdict=model_gate.outputs[VERDICT],
         directory=str(config.push.directory),
@@ -237,6 +244,7 @@ def create_pipeline(config: Config, predefined: Collection[str] = ()) -> pipelin
             *on_test,
             model_gate,
             serving_gate,
+            *infra_validators,
             pusher,
         ],
         enable_cache=True,

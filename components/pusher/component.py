@@ -25,6 +25,9 @@ class PusherSpec(standard_component_specs.PusherSpec):
             type=standard_artifacts.Examples, optional=True
         ),
         VERDICT: ChannelParameter(type=Verdict, optional=True),
+        executor.SERVER_BLESSING: ChannelParameter(
+            type=standard_artifacts.InfraBlessing, optional=True
+        ),
     }
 
 
@@ -39,6 +42,7 @@ class Pusher(component.Pusher):
         verdict: channel of the model gate's verdict.
         directory: the folder that TF Serving watches.
         settings: JSON, see `executor.Settings`.
+        server_blessing: channel of the blessing of TFX's InfraValidator. Default: there is none.
     """
 
     SPEC_CLASS = PusherSpec
@@ -53,6 +57,7 @@ class Pusher(component.Pusher):
         verdict: BaseChannel,
         directory: str,
         settings: str,
+        server_blessing: BaseChannel | None = None,
     ):
         destination = pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=directory)
@@ -63,6 +68,7 @@ class Pusher(component.Pusher):
             infra_blessing=infra_blessing,
             examples=examples,
             verdict=verdict,
+            server_blessing=server_blessing,
             push_destination=destination,
             settings=settings,
             pushed_model=Channel(type=standard_artifacts.PushedModel),
