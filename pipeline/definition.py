@@ -31,6 +31,8 @@ from components.verdict import VERDICT
 from pipeline import base_digest
 from pipeline.beam_options import SLOTS, VARIABLE
 from pipeline.config import Config
+from pipeline.infra_validation import NODE as INFRA_VALIDATOR
+from pipeline.infra_validation import build_validators
 
 SCHEMA_FILE = "schemas/image_examples.pbtxt"
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
@@ -43,10 +45,11 @@ TEST_EVALUATOR = "TestEvaluator"
 TUNER = "Tuner"  # as TFX names it by its class
 WARM_START = "WarmStart"
 
-# These look at the outside world (what is served), which no cache key of TFX knows.
 # Between probabilities as evaluated and as served: by float32, and from features in float16.
 EXACT, ROUNDED = 1e-5, 1e-2
-NEVER_CACHED = ("Pusher",)
+# These look at the outside world (what is served, a container engine), which no cache key of TFX
+# knows.
+NEVER_CACHED = ("Pusher", INFRA_VALIDATOR)
 
 
 def create_pipeline(
@@ -219,10 +222,17 @@ def create_pipeline(
             config.evaluate.max_memory,
         ).to_json(),
     )
+    # TFX cannot compile it for Kubeflow.
+    infra_validators = (
+        []
+        if on_cluster
+        else build_validators(config, trainer.outputs["model"], example_gen.outputs["examples"])
+    )
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=model_gate.outputs["blessing"],
         infra_blessing=serving_gate.outputs["blessing"],
+        server_blessing=infra_validators[0].outputs["blessing"] if infra_validators else None,
         examples=example_gen.outputs["examples"],
         verdict=model_gate.outputs[VERDICT],
         statistics=statistics_gen.outputs["statistics"],
@@ -257,6 +267,7 @@ def create_pipeline(
             *on_test,
             model_gate,
             serving_gate,
+            *infra_validators,
             pusher,
         ],
         enable_cache=True,

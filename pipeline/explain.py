@@ -29,6 +29,8 @@ NAMES = {
     },
     **{f"splits.{split}": f"data.splits.{split}" for split in SPLITS},
     **{f"custom_config.{name}": f"image.{name}" for name in ("size", "resize")},
+    # Of the serving gate alone, and no key of its own.
+    "limits.max_difference": "the difference allowed by train.cache_dtype and train.precision",
 }
 LIMITS = "limits."  # of the model gate
 # What the configuration counts in larger units.
@@ -44,6 +46,7 @@ LOOKS_OUTSIDE = {
     "WarmStart": "asks in every run which model is served",
     "BaselineStatistics": "asks in every run which data the served model was trained on",
     "Pusher": "looks in every run at what is served",
+    "InfraValidator": "asks in every run a server of its own",
 }
 DIGEST_LENGTH = 8  # characters shown of a digest
 
@@ -130,10 +133,12 @@ def _comparable(stage: Stage) -> dict[str, object]:
 
 
 def _tell_change(name: str, before: object, now: object) -> str:
-    if name.startswith(LIMITS):
+    if name in NAMES:
+        short = NAMES[name]
+    elif name.startswith(LIMITS):
         short = f"evaluate.{name.removeprefix(LIMITS)}"
     else:
-        short = NAMES.get(name, name.removeprefix("custom_config."))
+        short = name.removeprefix("custom_config.")
     if name in MEANINGS or short.endswith("sha256"):
         return f"{MEANINGS.get(name, short)} changed ({_shorten(before)} → {_shorten(now)})"
     if name in UNITS:

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, Any] = {
     "image.size": OPEN_SIZE,
     "train.time_budget": "30m",
     "push.signing_key": "key.pem",
+    "push.serving_image": "tensorflow/serving:2.16.1",
     "evaluate.min_balanced_accuracy": 0.6,
     "evaluate.min_auc": 0.9,
     "evaluate.max_log_loss": 1.0,

@@ -16,6 +16,7 @@ from components.image_example_gen.sources import check_source
 from components.places import ASIDE_PREFIX, RemotePath
 from components.trainer.labels import check_binary
 from pipeline.config import Config
+from pipeline.infra_validation import check_engine
 
 if TYPE_CHECKING:
     import keras
@@ -33,7 +34,8 @@ def check_folders(config: Config) -> Listing:
     Raises:
         InputError: naming the value and the mend.
     """
-    # First, because an archive is unpacked below runtime.root when it is listed.
+    check_engine(config)
+    # Before the source, because an archive is unpacked below runtime.root when it is listed.
     _check_writable(config.home, "runtime.root")
     if isinstance(config.push.directory, RemotePath):
         _check_remote(config.push.directory)

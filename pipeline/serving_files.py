@@ -6,7 +6,6 @@ Kubernetes' schemas and TF Serving's own messages in tests.
 
 import shlex
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def write_files(config: Config, folder: Path | None) -> dict[str, Any]:
             "run first."
         )
     folder = folder or config.home / "serving"
-    contents = render(config.name, config.push.directory, folder.resolve())
+    contents = render(config.name, config.push.directory, folder.resolve(), config.serving_image)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, (_, text) in contents.items():
@@ -65,7 +64,7 @@ def write_files(config: Config, folder: Path | None) -> dict[str, Any]:
     return {"folder": str(folder), "files": files}
 
 
-def render(name: str, directory: Place, folder: Path) -> dict[str, tuple[str, str]]:
+def render(name: str, directory: Place, folder: Path, image: str) -> dict[str, tuple[str, str]]:
     """Returns by file name what a file is for, and its text.
 
     Args:
@@ -73,8 +72,8 @@ def render(name: str, directory: Place, folder: Path) -> dict[str, tuple[str, st
         directory: `push.directory`. A server reads one on an object store itself, so that nothing
             is mounted.
         folder: where the files will stand, absolute.
+        image: of TF Serving.
     """
-    image = f"tensorflow/serving:{metadata.version('tensorflow')}"
     arguments = _arguments(served.base_path(directory, name))
     local = to_local(directory)
     mounts = {str(local.resolve()): f"/models/{name}"} if local else {}

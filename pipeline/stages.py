@@ -15,10 +15,13 @@ from tfx.types import standard_component_specs
 
 from components.evaluator import photos, results
 from components.pusher.executor import PUSHED_ALREADY, WITHDRAWN
+from components.serving_gate.executor import BLESSED
+from components.verdict import Check, Verdict
 from pipeline import beam_options
 from pipeline.config import Config
 from pipeline.definition import NEVER_CACHED, TEST_EVALUATOR, TUNER, create_pipeline
 from pipeline.history import PUSHED, REFUSED, UNCHANGED, Stage, read_verdict
+from pipeline.infra_validation import NODE as INFRA_VALIDATOR
 
 BY_SERVING, BY_ROLLBACK = "serving", "rollback"
 ROLLED_BACK = (
@@ -86,8 +89,8 @@ def read_outcome(stages: dict[str, Stage]) -> dict[str, Any]:
         stages: the run's stages by name.
 
     Returns:
-        `outcome`, `refused_by` (`model` or `serving`, the gates, or
-        `rollback` for a model that one took away), `reason`
+        `outcome`, `refused_by` (`model` or `serving`, the gates, the latter for InfraValidator
+        too, or `rollback` for a model that one took away), `reason`
         (the verdict in words), `verdict` (the model gate's, as
         `Verdict.to_dict` gives it), `model_version`, `metrics`, `baseline_metrics`, `test_metrics`
         (None without test photos), `accuracy_by_label`, `per_class` and `slices` (see
@@ -96,14 +99,16 @@ def read_outcome(stages: dict[str, Stage]) -> dict[str, Any]:
     evaluation = stages["Evaluator"].outputs[standard_component_specs.EVALUATION_KEY][0]
     judged, asked = read_verdict(stages["ModelGate"]), read_verdict(stages["ServingGate"])
     assert judged is not None and asked is not None
-    verdict = judged.joined(asked)
+    answered = _read_server(stages)
+    verdict = judged.joined(asked).joined(answered)
     metrics = results.read_metrics(evaluation.uri)
     pushed = stages["Pusher"].outputs[standard_component_specs.PUSHED_MODEL_KEY][0]
     accepted = UNCHANGED if _property(pushed, PUSHED_ALREADY) == 1 else PUSHED
     is_withdrawn = _property(pushed, WITHDRAWN)
     refused_by = None if judged.passed else "model"
     if judged.passed:
-        refused_by = BY_SERVING if not asked.passed else BY_ROLLBACK if is_withdrawn else None
+        is_servable = asked.passed and answered.passed
+        refused_by = BY_SERVING if not is_servable else BY_ROLLBACK if is_withdrawn else None
     rolled_back = ""
     if refused_by == BY_ROLLBACK:
         version = is_withdrawn if is_withdrawn > 1 else "VERSION"
@@ -124,6 +129,21 @@ def read_outcome(stages: dict[str, Stage]) -> dict[str, Any]:
         "per_class": candidate.per_class,
         "slices": candidate.by_slice,
     }
+
+
+def _read_server(stages: dict[str, Stage]) -> Verdict:
+    """Returns what TFX's InfraValidator said, no checks where it is not asked for."""
+    if INFRA_VALIDATOR not in stages:
+        return Verdict(())
+    blessing = stages[INFRA_VALIDATOR].outputs[standard_component_specs.BLESSING_KEY][0]
+    passed = _property(blessing, BLESSED) == 1
+    words = "TF Serving loads the model and answers (InfraValidator)."
+    if not passed:
+        words = (
+            "TF Serving did not load the model or did not answer (InfraValidator); the log tells "
+            "what it said. Check push.serving_image and the container engine."
+        )
+    return Verdict((Check("infra_validator", None, None, passed, words),))
 
 
 def _test_metrics(stages: dict[str, Stage]) -> dict[str, float] | None:

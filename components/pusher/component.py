@@ -28,6 +28,9 @@ class PusherSpec(standard_component_specs.PusherSpec):
         standard_component_specs.STATISTICS_KEY: ChannelParameter(
             type=standard_artifacts.ExampleStatistics, optional=True
         ),
+        executor.SERVER_BLESSING: ChannelParameter(
+            type=standard_artifacts.InfraBlessing, optional=True
+        ),
     }
 
 
@@ -43,6 +46,7 @@ class Pusher(component.Pusher):
         statistics: channel of the statistics of what it was trained on.
         directory: the folder that TF Serving watches.
         settings: JSON, see `executor.Settings`.
+        server_blessing: channel of the blessing of TFX's InfraValidator. Default: there is none.
     """
 
     SPEC_CLASS = PusherSpec
@@ -58,6 +62,7 @@ class Pusher(component.Pusher):
         statistics: BaseChannel,
         directory: str,
         settings: str,
+        server_blessing: BaseChannel | None = None,
     ):
         destination = pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=directory)
@@ -69,6 +74,7 @@ class Pusher(component.Pusher):
             examples=examples,
             verdict=verdict,
             statistics=statistics,
+            server_blessing=server_blessing,
             push_destination=destination,
             settings=settings,
             pushed_model=Channel(type=standard_artifacts.PushedModel),

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfx.components.evaluator import constants
 from tfx.components.pusher import executor
+from tfx.components.util import model_utils
 from tfx.proto import pusher_pb2
 from tfx.types import artifact, artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
@@ -23,6 +24,7 @@ from components.pusher.manifest import is_signed_by
 from components.verdict import VERDICT
 
 SETTINGS = "settings"
+SERVER_BLESSING = "server_blessing"  # input: what TFX's InfraValidator says
 PUSHED_ALREADY = "pushed_already"  # property of PushedModel: 1 where the model was served before
 # Property of PushedModel: the version that a rollback took away, 1 where it is gone.
 WITHDRAWN = "withdrawn"
@@ -99,6 +101,15 @@ class Executor(executor.Executor):
         self._MarkPushed(
             pushed_model, f"{directory}/{manifest.version}", pushed_version=str(manifest.version)
         )
+
+    def CheckBlessing(self, input_dict: Artifacts) -> bool:
+        """Says whether all gates let the model pass, TFX's InfraValidator too where it ran."""
+        answered = input_dict.get(SERVER_BLESSING)
+        if answered and not model_utils.is_infra_validated(
+            artifact_utils.get_single_instance(answered)
+        ):
+            return False
+        return bool(super().CheckBlessing(input_dict))
 
     def _facts(self, input_dict: Artifacts, settings: Settings) -> dict[str, Any]:
         """Returns what and how the model was made of, for the manifest."""

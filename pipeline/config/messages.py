@@ -36,6 +36,7 @@ EXPECTED = {
     "base.weights": f"{IMAGENET}, {NO_WEIGHTS} or a weights file (.weights.h5, .h5 or {SUFFIX})",
     "data.source": "a path or a URI",
     "push.directory": "a path or a URI",
+    "push.serving_image": "an image, NAME:TAG or NAME@sha256:DIGEST",
     "data.group": "a regular expression with one group",
     "data.split_salt": "text of up to 100 characters",
     **{f"data.columns.{name}": "the name of a column" for name in Columns.model_fields},
@@ -101,6 +102,7 @@ EXAMPLES = {
     "runtime.beam_args": "[--direct_num_workers=1]",
     "push": "{directory: served/flowers}",
     "push.directory": "served/flowers",
+    "push.serving_image": "tensorflow/serving:2.16.1",
     **{f"kubeflow.{key}": example for key, example in kubeflow.EXAMPLES.items()},
 }
 

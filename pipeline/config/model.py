@@ -5,6 +5,7 @@ only holds between keys, or against files, is in `checks.py`.
 """
 
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ from pipeline.config.training import Base, FineTune, Head, Image, Train, Tune, s
 
 MAX_NAME = 63  # what Kubernetes allows for the name of a job
 REMOTE_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*/?")
+IMAGE = r"^[^\s@]+(@sha256:[0-9a-f]{64})?$"
 GIB = 1 << 30
 
 
@@ -134,6 +136,16 @@ class Push(Section):
         description="PEM file of an Ed25519 private key that signs each version's graft.json "
         "(path, relative to this file).",
     )
+    infra_validator: Literal["none", "docker", "kubernetes"] = Field(
+        "none",
+        description="Where TFX's InfraValidator loads the model into a server before it is pushed: "
+        "none, docker (on this machine), kubernetes (in Kubeflow Pipelines).",
+    )
+    serving_image: Annotated[str, StringConstraints(pattern=IMAGE)] | None = Field(
+        None,
+        description="Image of TF Serving, NAME:TAG or NAME@sha256:…, for infra_validator and graft "
+        "serving; by default tensorflow/serving of this TensorFlow's version.",
+    )
 
 
 class Runtime(Section):
@@ -214,6 +226,11 @@ class Config(Section):
     def lock_path(self) -> Path:
         """The file that keeps two runs of one pipeline apart."""
         return self.home / "run.lock"
+
+    @property
+    def serving_image(self) -> str:
+        """The image of TF Serving: as configured, or that of the TensorFlow that is installed."""
+        return self.push.serving_image or f"tensorflow/serving:{metadata.version('tensorflow')}"
 
     @property
     def is_exact(self) -> bool:

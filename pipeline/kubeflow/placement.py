@@ -45,6 +45,11 @@ def notes(config: Config, image: str | None) -> list[str]:
             "runtime.root is on none of kubeflow.volumes: features of the base and the state of a "
             "training are not kept from one pod to the next, so every run extracts them anew."
         )
+    if config.push.infra_validator != "none":
+        told.append(
+            f"push.infra_validator={config.push.infra_validator} is left out, as TFX cannot "
+            "compile it for Kubeflow; the serving gate asks the model all the same."
+        )
     return told
 
 

@@ -319,7 +319,7 @@ def test_every_claim_is_given_to_the_images_user_with_that_right_alone(overlay: 
 @pytest.fixture(scope="module")
 def generated(config: Config) -> dict[str, Object]:
     """What `graft serving` writes for the example's pipeline, by kind."""
-    files = serving_files.render(config.name, Path("/served"), Path("/files"))
+    files = serving_files.render(config.name, Path("/served"), Path("/files"), config.serving_image)
     return {one["kind"]: one for one in yaml.safe_load_all(files["kubernetes.yaml"][1])}
 
 

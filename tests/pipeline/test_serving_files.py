@@ -134,7 +134,10 @@ def test_what_refers_to_another_manifest_is_there(folder: Path) -> None:
 
 def test_a_server_reads_an_object_store_itself(tmp_path: Path) -> None:
     uri = "gs://bucket/served/flowers"
-    files = {name: text for name, (_, text) in render("flowers", to_place(uri), tmp_path).items()}
+    files = {
+        name: text
+        for name, (_, text) in render("flowers", to_place(uri), tmp_path, "image").items()
+    }
     assert f"--model_config_file={uri}/models.config" in files["docker-run.sh"]
     assert "/models/flowers" not in files["docker-run.sh"]
     [service] = yaml.safe_load(files["compose.yaml"])["services"].values()
@@ -151,7 +154,7 @@ def test_a_server_reads_an_object_store_itself(tmp_path: Path) -> None:
 def test_long_names_are_cut_to_what_a_service_may_be_called(tmp_path: Path) -> None:
     names = []
     for pipeline in ("f" * 63, "f" * 62 + "g"):
-        text = render(pipeline, tmp_path, tmp_path)["kubernetes.yaml"][1]
+        text = render(pipeline, tmp_path, tmp_path, "image")["kubernetes.yaml"][1]
         manifests = {one["kind"]: one for one in yaml.safe_load_all(text)}
         names.append(manifests["Service"]["metadata"]["name"])
         scaled = manifests["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"]

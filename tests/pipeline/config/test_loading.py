@@ -1,6 +1,7 @@
 """Loading a configuration: defaults, paths, the words for what is wrong, and overrides."""
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,13 @@ def test_only_four_keys_must_be_given_and_the_rest_has_defaults(folder: Path, pr
             "max_memory": None,
             "max_model_size": 2000.0,
         },
-        "push": {"directory": f"{folder}/served/flowers", "keep": 5, "signing_key": None},
+        "push": {
+            "directory": f"{folder}/served/flowers",
+            "keep": 5,
+            "signing_key": None,
+            "infra_validator": "none",
+            "serving_image": None,
+        },
         "runtime": {"root": f"{folder}/runs", "runner": "local", "beam_args": []},
         "kubeflow": {
             "host": None,
@@ -175,11 +182,23 @@ def test_absolute_paths_are_kept(project: Any) -> None:
     assert config.home == Path("/var/graft/flowers")
 
 
-def test_the_served_folder_may_be_a_uri_which_is_kept(project: Any) -> None:
+def test_the_served_folder_may_be_a_uri_which_is_kept(folder: Path, project: Any) -> None:
     config = load(project.write(), ["push.directory=gs://bucket/served/"])
     assert str(config.push.directory) == "gs://bucket/served"
     assert config.model_dump(mode="json")["push"]["directory"] == "gs://bucket/served"
-    assert load(project.write(config.to_yaml())).resolved() == config.resolved()
+    again = folder / "again.yaml"
+    again.write_text(config.to_yaml())
+    assert load(again).push == config.push
+
+
+def test_the_image_of_the_server_is_that_of_tensorflow_unless_it_is_named(project: Any) -> None:
+    path = project.write()
+    assert load(path).serving_image == f"tensorflow/serving:{metadata.version('tensorflow')}"
+    named = load(path, ["push.serving_image=registry.example:5000/serving:2.16.1"])
+    assert named.serving_image == "registry.example:5000/serving:2.16.1"
+    assert "Expected push.serving_image to be an image, NAME:TAG or NAME@sha256:DIGEST." in (
+        project.refusal(path, "push.serving_image='serving@sha256:12'")
+    )
 
 
 @pytest.mark.parametrize("key", ["push.signing_key", "runtime.root"])

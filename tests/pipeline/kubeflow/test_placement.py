@@ -108,6 +108,12 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     assert len(text.splitlines()) == 2
 
 
+def test_that_the_infra_validator_is_left_out_is_told() -> None:
+    push = {"directory": "/mnt/serving/flowers", "infra_validator": "docker"}
+    (note,) = notes(config(push=push), IMAGE)
+    assert "push.infra_validator=docker is left out" in note
+
+
 def test_an_image_that_may_change_is_told() -> None:
     (note,) = notes(config(), "graft:latest")
     assert "graft:latest has no digest" in note
