@@ -16,6 +16,12 @@ for tool in gcc cc ld make pip uv; do
   if command -v "$tool"; then fail "Expected no build tools. Received: $tool."; fi
 done
 
+# Where KFP's launcher, which runs as this user, puts artifacts and what a stage answers.
+for place in /minio /gcs /s3 /tmp/kfp_outputs; do
+  mkdir -p "$place/graft-check/artifacts" || fail "Expected to make folders in $place."
+  rm -r "$place/graft-check"
+done
+
 mkdir -p /tmp/check/configs
 cd /tmp/check
 python -m pipeline.digits

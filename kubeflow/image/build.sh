@@ -14,8 +14,13 @@ esac
 
 VENV=/opt/graft/venv
 
+codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-unknown}")
+[ "$codename" = trixie ] ||
+  fail "Expected Debian 13 (trixie), whose Python 3.13 the lock is for. Received: $codename." \
+    "Give BASE=debian:trixie-slim@sha256:…."
+
 # There is no compiler here: what has no wheel (kfp-server-api) is plain Python.
-command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null ||
+/usr/bin/python3 -c 'import ensurepip' 2>/dev/null ||
   apt_install python3 python3-venv ca-certificates
 uv=$(scripts/uv.sh)
 rm -rf "$VENV"
@@ -30,4 +35,6 @@ retry "$uv" pip sync --quiet --python "$VENV/bin/python" --require-hashes "$lock
 # imported by others.
 find "$VENV/lib" -type d \( -name tests -o -name testdata \) -prune -exec rm -rf {} +
 "$VENV/bin/python" -m compileall -q -j 0 "$VENV/lib" >/dev/null || :
+# Here, not in the last stage: a change of mode there would store every file a second time.
+chmod -R go-w /opt/graft
 say "$(du -sh "$VENV" | cut -f 1) in $VENV"

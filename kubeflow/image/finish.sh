@@ -15,4 +15,3 @@ for folder in /minio /gcs /s3 /mnt; do
   mkdir -p "$folder"
   chown "$USER_ID:$USER_ID" "$folder"
 done
-chmod -R go-w /opt/graft

@@ -14,6 +14,8 @@ DOCKERFILE = "kubeflow/Dockerfile"
 BASE = "debian:trixie-slim"
 ENGINES = ("docker", "podman", "buildah")
 ACCELERATORS = ("cpu", "cuda")
+PLATFORM = "linux/amd64"  # all that TFX has wheels for
+_DESCRIBE = ("git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40")
 _PINNED = re.compile(r"^[^@\s]+@sha256:[0-9a-f]{64}$")
 
 
@@ -42,7 +44,9 @@ def build_command(
     given = [
         part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")
     ]
-    return [engine, *build, "--file", DOCKERFILE, *given, "--tag", tag, "."]
+    return [
+        engine, *build, "--platform", PLATFORM, "--file", DOCKERFILE, *given, "--tag", tag, "."
+    ]  # fmt: skip
 
 
 def lines(command: Sequence[str], tag: str) -> list[str]:
@@ -58,11 +62,7 @@ def build(command: Sequence[str], root: Path = ROOT) -> None:
         InputError: there is no such engine, or no checkout to build from.
         GraftError: the build failed.
     """
-    if not (root / DOCKERFILE).is_file():
-        raise InputError(
-            f"Expected {DOCKERFILE} beside the code. Received: none in {root}, as Graft is "
-            "installed as a package. Clone the repository and call graft from there."
-        )
+    require_checkout(root)
     engine = command[0]
     if shutil.which(engine) is None:
         raise InputError(
@@ -76,13 +76,27 @@ def build(command: Sequence[str], root: Path = ROOT) -> None:
         )
 
 
+def require_checkout(root: Path = ROOT) -> None:
+    """Does nothing where there is something to build from.
+
+    Raises:
+        InputError: Graft is installed as a package, without the Dockerfile.
+    """
+    if not (root / DOCKERFILE).is_file():
+        raise InputError(
+            f"Expected {DOCKERFILE} beside the code. Received: none in {root}, as Graft is "
+            "installed as a package. Clone the repository and call graft from there."
+        )
+
+
 def revision(root: Path = ROOT) -> str:
-    """Returns the commit of the checkout; `unknown` where there is none."""
+    """Returns the commit of the checkout, `-dirty` after it where tracked files were changed.
+
+    It is `unknown` where there is none.
+    """
     if shutil.which("git") is None:
         return "unknown"
-    asked = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
-    )
+    asked = subprocess.run(_DESCRIBE, cwd=root, capture_output=True, text=True, check=False)
     return asked.stdout.strip() or "unknown"
 
 

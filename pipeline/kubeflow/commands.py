@@ -259,6 +259,7 @@ def image(tag: str, base: str, accelerator: str, engine: str, is_run: bool, as_j
     from pipeline import present
     from pipeline.kubeflow import building
 
+    building.require_checkout()
     command = building.build_command(tag, base, accelerator, engine, building.revision())
     if is_run:
         building.build(command)

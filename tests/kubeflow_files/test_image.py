@@ -84,7 +84,29 @@ def test_there_is_no_health_check_and_there_are_labels() -> None:
     names = [name for name, _ in instructions()]
     assert "HEALTHCHECK" not in names
     (labels,) = [text for name, text in last_stage() if name == "LABEL"]
-    assert "org.opencontainers.image.revision" in labels
+    for name in ("title", "licenses", "revision", "base.name"):
+        assert f"org.opencontainers.image.{name}=" in labels
+
+
+def test_nothing_but_the_base_is_fetched_from_an_image_registry() -> None:
+    assert not re.search(r"^#\s*syntax=", DOCKERFILE, re.M)  # would fetch a frontend by its tag
+    copied_from = re.findall(r"--from=(\S+)", DOCKERFILE)
+    assert copied_from == ["build"]
+
+
+def test_the_last_stage_changes_no_file_that_it_copied_as_that_would_store_it_twice() -> None:
+    finish = (ROOT / "kubeflow" / "image" / "finish.sh").read_text()
+    commands = [line for line in finish.splitlines() if not line.startswith("#")]
+    assert [line for line in commands if "/opt/graft" in line] == []
+    runs = [text for name, text in last_stage() if name == "RUN"]
+    assert [text for text in runs if "/opt" in text] == []
+
+
+def test_another_accelerator_is_refused_before_anything_is_installed() -> None:
+    script = ROOT / "kubeflow" / "image" / "build.sh"
+    refused = subprocess.run([script, "rocm"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "Expected ACCELERATOR to be cpu or cuda. Received: ACCELERATOR=rocm." in refused.stderr
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -118,7 +140,7 @@ def read(path: str) -> str:
 def test_the_line_that_builds_it_is_exact() -> None:
     command = building.build_command("reg.example/graft:1", BASE, "cuda", "podman", "abc")
     assert command == [
-        "podman", "build", "--file", "kubeflow/Dockerfile",
+        "podman", "build", "--platform", "linux/amd64", "--file", "kubeflow/Dockerfile",
         "--build-arg", f"BASE={BASE}",
         "--build-arg", "ACCELERATOR=cuda",
         "--build-arg", "REVISION=abc",
@@ -129,7 +151,7 @@ def test_the_line_that_builds_it_is_exact() -> None:
 def test_the_command_prints_build_push_and_digest() -> None:
     asked = ["kubeflow", "image", "--tag", "reg.example/graft:1", "--base", BASE]
     build, push, digest = CliRunner().invoke(main, asked).stdout.splitlines()
-    assert build.startswith("docker build --file kubeflow/Dockerfile")
+    assert build.startswith("docker build --platform linux/amd64 --file kubeflow/Dockerfile")
     assert push == "docker push reg.example/graft:1"
     assert digest == "docker inspect --format '{{index .RepoDigests 0}}' reg.example/graft:1"
 
@@ -150,6 +172,36 @@ def test_without_a_checkout_there_is_nothing_to_build(tmp_path: Path) -> None:
         building.build(["docker", "build"], tmp_path)
 
 
+def test_buildah_keeps_layers_and_its_digest_is_asked_of_skopeo() -> None:
+    command = building.build_command("reg.example/graft:1", BASE, engine="buildah")
+    assert command[:3] == ["buildah", "build", "--layers"]
+    assert building.lines(command, "reg.example/graft:1")[2] == (
+        "skopeo inspect --format '{{.Name}}@{{.Digest}}' docker://reg.example/graft:1"
+    )
+
+
+def test_lines_are_not_printed_either_where_there_is_no_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "DOCKERFILE", str(tmp_path / "Dockerfile"))
+    asked = ["kubeflow", "image", "--tag", "graft:1", "--base", BASE]
+    answer = CliRunner().invoke(main, asked)
+    assert answer.exit_code != 0
+    assert answer.stdout == ""
+
+
+def test_the_revision_tells_of_changes_that_no_commit_has(tmp_path: Path) -> None:
+    assert building.revision(tmp_path) == "unknown"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    (tmp_path / "file").write_text("one")
+    for step in (["init", "--quiet"], ["add", "file"], ["commit", "--quiet", "-m", "one"]):
+        subprocess.run([*git, *step], check=True)
+    clean = building.revision(tmp_path)
+    (tmp_path / "file").write_text("two")
+    assert re.fullmatch("[0-9a-f]{40}", clean)
+    assert building.revision(tmp_path) == f"{clean}-dirty"
+
+
 def test_a_build_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tmp_path / "docker"
     engine.write_text('#!/bin/sh\necho "$PWD $*" >> "$0.log"\nexit 7\n')
@@ -157,7 +209,7 @@ def test_a_build_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(GraftError, match="exit status 7"):
         building.build(building.build_command("graft:1", BASE))
-    assert (tmp_path / "docker.log").read_text().startswith(f"{ROOT} build --file")
+    assert (tmp_path / "docker.log").read_text().startswith(f"{ROOT} build --platform")
 
 
 def test_scripts_of_the_image_are_valid_shell() -> None:
