@@ -23,7 +23,7 @@ from components.image_example_gen.reencode import ReencodeError, to_served
 from components.image_example_gen.sources import is_system_name, read_content, why_missing
 from components.places import Place
 from components.pusher import served
-from components.pusher.manifest import MANIFEST, find_faults
+from components.pusher.manifest import find_serving_faults
 
 BATCH = 32  # images a call
 MAX_PIXELS = 1 << 29  # TensorFlow's own limit; a served model takes any size up to it
@@ -71,7 +71,11 @@ def _below(folder: Path) -> list[Path]:
 
 
 def load_signature(
-    push_directory: Place, signature: str, outputs: Sequence[str], wanted: int | None = None
+    push_directory: Place,
+    signature: str,
+    outputs: Sequence[str],
+    wanted: int | None = None,
+    signing_key: Path | None = None,
 ) -> tuple[Function, Place]:
     """Loads one signature of the newest served version.
 
@@ -80,6 +84,8 @@ def load_signature(
         signature: its name, of those in `components.features`.
         outputs: what it must return.
         wanted: a version. Default: the newest.
+        signing_key: `push.signing_key`; with it the version must carry its signature. Default: no
+            signature is asked for.
 
     Returns:
         What answers for files' bytes with outputs by name, and the version's folder.
@@ -99,7 +105,7 @@ def load_signature(
             "is gone. Raise push.keep and call again."
         )
     version = push_directory / str(found[-1] if wanted is None else wanted)
-    if (version / MANIFEST).is_file() and (faults := find_faults(version)):
+    if faults := find_serving_faults(version, signing_key):
         raise InputError(
             f"Expected the served version as it was pushed. Received: {version}: "
             f"{' '.join(faults)} Call graft run, which pushes it again, or graft rollback."

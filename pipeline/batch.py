@@ -34,8 +34,10 @@ from components.image_example_gen.sources.records import (
 )
 from components.places import Place
 from components.pusher import served
+from components.pusher.manifest import Manifest
 from pipeline import asking, beam_options
 from pipeline.config import Config
+from pipeline.lock import run_lock
 from pipeline.predict import ANSWER, COLUMNS, Row, to_row
 
 CHUNK = 1024  # files of a chunk; a TFRecord file is one by itself
@@ -43,7 +45,7 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 TABLE = ".csv"
 RECORDS = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz", ".gz")
 PATH = "path"  # column of a table
-PLAN = "plan.json"
+PLAN, LOCK = "plan.json", "lock"
 IMAGE_KEYS = list(dict.fromkeys(image for image, _ in KEY_PAIRS))
 Writer = Callable[[list[Row]], None]
 
@@ -77,14 +79,29 @@ def predict_all(config: Config, source: str, output: Path) -> dict[str, Any]:
 
     Raises:
         InputError: the source, the output or the served model cannot be used.
+        GraftError: another call is writing the same output.
     """
     _check_apart(source, output)
     asking.check_output(output, SUFFIXES)
     manifest = served.newest(config.push.directory)
     # What cannot be served is told before a million files are listed.
-    _load(config.push.directory, manifest.version if manifest else None)
+    push = config.push
+    _load(push.directory, manifest.version if manifest else None, push.signing_key)
     assert manifest is not None
     work = _Work(output.with_name(f".{output.name}.parts"))
+    with _held(work):
+        return _predict_all(config, source, output, manifest, work)
+
+
+def _held(work: _Work) -> AbstractContextManager[None]:
+    """Holds the folder of parts, which two calls with one output would mix up."""
+    return run_lock(work.folder / LOCK, "graft batch with this output")
+
+
+def _predict_all(
+    config: Config, source: str, output: Path, manifest: Manifest, work: _Work
+) -> dict[str, Any]:
+    push = config.push
     count, fingerprint = _plan(work, _chunks_of(source))
     keys = [config.data.keys.image] if config.data.keys.image else IMAGE_KEYS
     model = f"{manifest.version} {manifest.model_digest}"
@@ -92,7 +109,9 @@ def predict_all(config: Config, source: str, output: Path) -> dict[str, Any]:
     options = PipelineOptions(beam_options.build_flags(config.runtime.beam_args))
     with beam.Pipeline(options=options) as pipeline:
         numbers = pipeline | beam.Create(range(count)) | beam.Reshuffle()
-        numbers | beam.ParDo(_Predict(config.push.directory, manifest.version, work.folder, keys))
+        numbers | beam.ParDo(
+            _Predict(push.directory, manifest.version, push.signing_key, work.folder, keys)
+        )
     rows, refused = _join(work, count, output)
     shutil.rmtree(work.folder)
     return {"rows": rows, "refused": refused, "resumed": resumed, "output": str(output)}
@@ -217,16 +236,23 @@ def _resume(work: _Work, plan: str, count: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _load(push_directory: Place, version: int | None) -> asking.Function:
+def _load(push_directory: Place, version: int | None, signing_key: Path | None) -> asking.Function:
     """Returns a version's signature, loaded once in each process."""
-    return asking.load_signature(push_directory, SERVE_BYTES, ANSWER, version)[0]
+    return asking.load_signature(push_directory, SERVE_BYTES, ANSWER, version, signing_key)[0]
 
 
 class _Predict(beam.DoFn):
     """Answers a chunk and writes its part, unless that is there."""
 
-    def __init__(self, push_directory: Place, version: int, folder: Path, keys: list[str]):
-        self._push_directory, self._version = push_directory, version
+    def __init__(
+        self,
+        push_directory: Place,
+        version: int,
+        signing_key: Path | None,
+        folder: Path,
+        keys: list[str],
+    ):
+        self._model = (push_directory, version, signing_key)
         self._folder, self._keys = folder, keys
 
     def process(self, number: int) -> Iterator[int]:
@@ -234,7 +260,7 @@ class _Predict(beam.DoFn):
         if work.part(number).is_file():
             return
         # All of the output is of one model, whatever is pushed meanwhile.
-        classify = _load(self._push_directory, self._version)
+        classify = _load(*self._model)
         chunk = json.loads(work.chunk(number).read_text())
         rows = (
             _to_line(to_row(path_text(name), answer))

@@ -348,9 +348,9 @@ def predict(
     if output:
         prediction.check_output(output)
     files = asking.find_files(images)
-    client = Client(server, loaded.name) if server else None
+    client, push = Client(server, loaded.name) if server else None, loaded.push
     with quiet(Path(os.devnull)):
-        rows = list(prediction.predict(loaded.push.directory, files, client))
+        rows = list(prediction.predict(push.directory, files, client, push.signing_key))
     if output:
         prediction.write_rows(rows, output)
     result = {"predictions": rows, "output": str(output) if output else None}
@@ -373,8 +373,8 @@ def batch(
     """Classify any number of photos on Beam, in order, in flat memory.
 
     SOURCE is a folder, a CSV file with a column path, or TFRecord files by a pattern. Every input
-    gets a row, one that is refused with its reason. Called again after it was killed, it goes on
-    where it stopped.
+    gets a row, one that is refused with its reason; where none could be read, exit status is 3.
+    Called again after it was killed, it goes on where it stopped.
     """
     from pipeline import config as configuration
     from pipeline import present
@@ -386,6 +386,8 @@ def batch(
 
         result = predict_all(loaded, source, output)
     present.show(as_json, result, present.batch_text)
+    if result["refused"] == result["rows"]:
+        sys.exit(REFUSED_STATUS)
 
 
 @main.command()
@@ -417,11 +419,11 @@ def embed(
     from pipeline import embed as embedding
     from pipeline.noise import quiet
 
-    directory = configuration.load(config, overrides, check_inputs=False).push.directory
+    push = configuration.load(config, overrides, check_inputs=False).push
     embedding.check_output(output)
     files = asking.find_files(photos)
     with quiet(Path(os.devnull)):
-        result = embedding.embed(directory, files, output)
+        result = embedding.embed(push.directory, files, output, push.signing_key)
     present.show(as_json, result, present.embed_text)
 
 

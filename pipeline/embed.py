@@ -29,7 +29,9 @@ GROUP_BYTES = 16 << 20  # of vectors in one row group of a Parquet file
 Row = tuple[str, np.ndarray]  # path, float32 [width]
 
 
-def embed(push_directory: Place, files: Sequence[Path], output: Path) -> dict[str, Any]:
+def embed(
+    push_directory: Place, files: Sequence[Path], output: Path, signing_key: Path | None = None
+) -> dict[str, Any]:
     """Writes the features of files by the newest served version's signature `embed`.
 
     Args:
@@ -39,6 +41,7 @@ def embed(push_directory: Place, files: Sequence[Path], output: Path) -> dict[st
             beside it `.paths.json`, a JSON list of the paths in the same order. `.csv`: columns
             path and f0, f1, …, with the nine digits that give the same float32 back. `.parquet`:
             columns path (string) and embedding (fixed-size list of float32).
+        signing_key: see `asking.load_signature`. Default: no signature is asked for.
 
     Returns:
         `images` and `width` of what was written, `output`, `paths` (the file of the paths, None
@@ -50,7 +53,9 @@ def embed(push_directory: Place, files: Sequence[Path], output: Path) -> dict[st
             signature; no file at all could be read. What was at the output is left as it was.
     """
     check_output(output)
-    function, version = asking.load_signature(push_directory, EMBED, (EMBEDDING,))
+    function, version = asking.load_signature(
+        push_directory, EMBED, (EMBEDDING,), signing_key=signing_key
+    )
     vectors = _Vectors(asking.ask(function, (EMBEDDING,), files), version)
     paths = _paths_file(output) if output.suffix == ".npy" else None
     with asking.failures_told(output), written_aside(output.absolute().parent) as aside:

@@ -185,35 +185,28 @@ def _conclude(
         "log": str(config.logs / f"{run_id}.log"),
         "seconds": round(time.time() - started, 1),
     }
-    summary["report"] = _write_report(config, summary)
+    summary["report"] = _write_page(config, summary)
     write_text(config.reports / run_id / SUMMARY, json.dumps(summary, indent=1) + "\n")
     if _stages(config, run_id):
         History(config.metadata_path).write_summary(run_id, summary)
-        _write_index(config)
+        _write_page(config)
     return summary
 
 
-def _write_report(config: Config, summary: dict[str, Any]) -> str | None:
-    """Writes the run's page; returns where it is, None where that failed.
+def _write_page(config: Config, summary: dict[str, Any] | None = None) -> str | None:
+    """Writes the run's page, or without a summary the index; returns where, None where it failed.
 
-    A run has come to what it has come to, whatever is wrong with its page.
+    A run has come to what it has come to, whatever is wrong with its pages.
     """
     try:
-        from pipeline.report import write_report
+        from pipeline import report
 
-        return str(write_report(config, summary))
+        if summary is None:
+            return str(report.write_index(config))
+        return str(report.write_report(config, summary))
     except Exception:
-        logging.exception("The page of the run could not be written.")
+        logging.exception("%s could not be written.", "The page" if summary else "The index")
         return None
-
-
-def _write_index(config: Config) -> None:
-    try:
-        from pipeline.report import write_index
-
-        write_index(config)
-    except Exception:
-        logging.exception("The index of the runs could not be written.")
 
 
 def _check_metadata(config: Config) -> None:

@@ -1,4 +1,7 @@
-"""One run of a pipeline at a time; the operating system frees the lock of a killed run."""
+"""One run of a pipeline, or one batch of an output, at a time.
+
+The operating system frees the lock of a process that is killed.
+"""
 
 import fcntl
 import os
@@ -14,27 +17,39 @@ ATTEMPTS, PAUSE = 5, 0.2  # seconds
 
 
 @contextmanager
-def run_lock(path: Path) -> Iterator[None]:
-    """Holds the lock of a pipeline.
+def run_lock(path: Path, what: str = "run of this pipeline") -> Iterator[None]:
+    """Holds the lock of a pipeline, or of something else of which there may be one at a time.
 
     Args:
         path: the lock file; it stays, and names its last holder.
+        what: is told that there is no other one of. Default: a run.
 
     Raises:
         GraftError: another process holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
-        if not _acquire(file):
-            file.seek(0)
-            raise GraftError(
-                f"Expected no other run of this pipeline. Received: {path} is held by "
-                f"{file.read().strip() or 'another process'}. Wait for it to end, or end it."
-            )
-        file.truncate(0)
-        file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        file.flush()
-        yield
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+") as file:
+            if not _acquire(file):
+                file.seek(0)
+                raise GraftError(
+                    f"Expected no other {what}. Received: {path} is held by "
+                    f"{file.read().strip() or 'another process'}. Wait for it to end, or end it."
+                )
+            # A holder before may have removed the file, so that others lock a new one.
+            if _is_at(file, path):
+                file.truncate(0)
+                file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+                file.flush()
+                yield
+                return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _acquire(file: IO[str]) -> bool:

@@ -22,7 +22,10 @@ Row = dict[str, Any]
 
 
 def predict(
-    push_directory: Place, files: Iterable[Path], client: Client | None = None
+    push_directory: Place,
+    files: Iterable[Path],
+    client: Client | None = None,
+    signing_key: Path | None = None,
 ) -> Iterator[Row]:
     """Classifies files with the newest served version, loaded here or asked of a server.
 
@@ -30,6 +33,7 @@ def predict(
         push_directory: the folder that TF Serving watches.
         files: the images.
         client: of the server; None to load the model in this process.
+        signing_key: see `asking.load_signature`; of what a server loaded nothing can be checked.
 
     Yields:
         One row a file, in their order: `path`, `label`, `score` in [0, 1], `labels` and `scores`
@@ -42,7 +46,9 @@ def predict(
     if client:
         classify: asking.Function = client.ask
     else:
-        classify, _ = asking.load_signature(push_directory, SERVE_BYTES, ANSWER)
+        classify, _ = asking.load_signature(
+            push_directory, SERVE_BYTES, ANSWER, signing_key=signing_key
+        )
     for file, answer in asking.ask(classify, ANSWER, files):
         yield to_row(path_text(str(file)), answer)
 

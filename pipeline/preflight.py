@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import InputError
 from components.image_example_gen.listing import Listing
+from components.image_example_gen.quarantine import path_text
 from components.image_example_gen.sources import check_source
 from components.places import ASIDE_PREFIX, RemotePath
 from components.trainer.labels import check_binary
@@ -42,7 +43,7 @@ def check_folders(config: Config) -> Listing:
     else:
         _check_writable(config.push.directory, "push.directory")
     listing = check_source(config.source_settings)
-    _check_binary(config, listing)
+    _check_classes(config, listing)
     total = sum(candidate.size for candidate in listing.candidates)
     if not config.metadata_path.is_file():
         # A later run may need next to nothing, as a stage that is cached writes nothing.
@@ -103,9 +104,15 @@ def _check_trainable(
     )
 
 
-def _check_binary(config: Config, listing: Listing) -> None:
+def _check_classes(config: Config, listing: Listing) -> None:
     classes = sorted({candidate.label for candidate in listing.candidates})
     check_binary(config.head.binary, len(classes), classes)
+    if config.evaluate.min_recall or config.evaluate.min_precision:
+        from components.model_gate.gate import check_classes
+        from components.model_gate.limits import Limits
+
+        named = sorted(path_text(label) for label in classes)
+        check_classes(Limits.from_json(config.evaluate.limits), named)
 
 
 def _check_writable(folder: Path, key: str) -> None:

@@ -51,13 +51,40 @@ class Manifest:
         return self.version if self.copy_of is None else self.copy_of
 
 
-def is_signed_by(folder: Place, signing_key: Path) -> bool:
-    """Says whether a version's manifest carries the signature of a private key.
+def is_signed_by(folder: Place, key: Path) -> bool:
+    """Says whether a version's manifest carries the signature of a key.
+
+    Args:
+        folder: of the version.
+        key: PEM file of the private key, or of the public one, which is enough to ask.
 
     Raises:
         InputError: the key cannot be used.
     """
-    return not list(_signature_faults(folder, load_signing_key(signing_key).public_key()))
+    try:
+        public_key = load_public_key(key)
+    except InputError:
+        public_key = load_signing_key(key).public_key()
+    return not list(_signature_faults(folder, public_key))
+
+
+def find_serving_faults(folder: Place, key: Path | None) -> list[str]:
+    """Returns what keeps a version from being asked or served again, a sentence each.
+
+    Args:
+        folder: of the version.
+        key: see `is_signed_by`; None to ask for no signature. Without one a version that has no
+            manifest counts as one that something else pushed, which cannot be checked.
+
+    Raises:
+        InputError: the key cannot be used.
+    """
+    if key is None and not (folder / MANIFEST).is_file():
+        return []
+    faults = find_faults(folder)
+    if key and not faults and not is_signed_by(folder, key):
+        faults = [f"{SIGNATURE} is missing or is not of push.signing_key."]
+    return faults
 
 
 def list_files(folder: Place) -> dict[str, str]:

@@ -37,8 +37,8 @@ from components.pusher.manifest import (
     SIGNATURE,
     Manifest,
     find_faults,
+    find_serving_faults,
     is_ours,
-    is_signed_by,
     list_files,
     read_manifest,
     write_manifest,
@@ -190,16 +190,14 @@ def roll_back(directory: str | Place, to: int | None, signing_key: Path | None =
         )
     target = _choose(directory, found, current, to)
     folder = directory / str(target.version)
-    faults = find_faults(folder)
+    # A copy is signed anew, so only what was signed by the same key may be copied.
+    faults = find_serving_faults(folder, signing_key) if signing_key else find_faults(folder)
     is_same = target.model_digest == current.model_digest
     if is_same and not find_faults(directory / str(current.version)):
         raise InputError(
             f"Expected a version of another model. Received: {target.version}, whose model is "
             f"served already, as {current.version}."
         )
-    # A copy would be signed anew, so only what was signed by the same key may be copied.
-    if signing_key and not faults and not is_signed_by(folder, signing_key):
-        faults = [f"{SIGNATURE} is missing or is not of push.signing_key."]
     if faults:
         others = ", ".join(str(one) for one in found if one != target.version)
         raise InputError(

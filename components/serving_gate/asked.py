@@ -29,6 +29,18 @@ class ProbeError(Exception):
     """The model could not be asked; says why in a line."""
 
 
+class MissingSignatures(Exception):
+    """The model lacks signatures that clients call.
+
+    Attributes:
+        found: those that it has.
+    """
+
+    def __init__(self, found: Sequence[str]):
+        super().__init__(", ".join(found))
+        self.found = found
+
+
 def choose_photos(photos: Photos) -> list[int]:
     """Returns rows of up to `MOST` photos, of every format some."""
     by_format: dict[str, list[int]] = {}
@@ -52,6 +64,7 @@ def ask(model: str, photos: Photos, contents: Mapping[str, bytes], folder: Path)
 
     Raises:
         ProbeError: the process failed.
+        MissingSignatures: the model cannot be asked in every way.
     """
     rows = [row for row in choose_photos(photos) if photos.sha256[row] in contents]
     kept = [contents[photos.sha256[row]] for row in rows]
@@ -70,6 +83,8 @@ def ask(model: str, photos: Photos, contents: Mapping[str, bytes], folder: Path)
     (folder / "request.json").write_text(json.dumps(request))
     _run(folder)
     result = json.loads((folder / "result.json").read_text())
+    if "seconds" not in result:
+        raise MissingSignatures(result["signatures"])
     if result["ours"]:
         raise ProbeError(f"it needed our code ({', '.join(result['ours'][:3])})")
     return Answers(

@@ -17,8 +17,8 @@ from components import features
 from components.artifacts import write_verdict
 from components.evaluator.photos import read_photos
 from components.examples_files import read_images
-from components.serving_gate.asked import ProbeError, ask, choose_photos
-from components.serving_gate.gate import ServingLimits, failure, judge, to_facts
+from components.serving_gate.asked import MissingSignatures, ProbeError, ask, choose_photos
+from components.serving_gate.gate import ServingLimits, check_signatures, failure, judge, to_facts
 from components.verdict import Verdict
 
 LIMITS = "limits"
@@ -58,6 +58,8 @@ def _judge(input_dict: Artifacts, limits: ServingLimits) -> Verdict:
     with tempfile.TemporaryDirectory() as place:
         try:
             answers = ask(path_utils.serving_model_path(model), photos, contents, Path(place))
+        except MissingSignatures as error:
+            return Verdict((check_signatures(error.found),))
         except (ProbeError, tf.errors.OpError) as error:
             return failure(str(error))
     return replace(judge(answers, limits), facts=to_facts(answers))

@@ -76,7 +76,7 @@ class Answers:
 def judge(answers: Answers, limits: ServingLimits) -> Verdict:
     """Judges what a model answered."""
     checks = (
-        _check_signatures(answers.signatures),
+        check_signatures(answers.signatures),
         _check_parity(answers, limits.max_difference),
         _check_bad(answers.bad),
         _check_warmup(answers.warmed),
@@ -98,10 +98,14 @@ def failure(reason: str) -> Verdict:
     return Verdict((Check("served_alone", None, None, False, words),))
 
 
-def _check_signatures(found: Sequence[str]) -> Check:
+def check_signatures(found: Sequence[str]) -> Check:
+    """Judges by the signatures that a model has."""
     missing = [name for name in SIGNATURES if name not in found]
     if missing:
-        words = f"The model lacks the signatures {', '.join(missing)}."
+        words = (
+            f"The model lacks the signatures {', '.join(missing)}, which clients call; the trainer "
+            "did not export it."
+        )
         return Check("signatures", len(missing), 0, False, words)
     words = f"The model has all of the {len(SIGNATURES)} signatures that clients call."
     return Check("signatures", 0, 0, True, words)

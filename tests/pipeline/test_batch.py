@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("apache_beam")
 
-from components.errors import InputError  # noqa: E402
+from components.errors import GraftError, InputError  # noqa: E402
 from pipeline import batch  # noqa: E402
 from pipeline import config as configuration  # noqa: E402
 
@@ -77,6 +78,40 @@ def test_every_photo_has_its_row_in_order(
     assert told == {"rows": 25, "refused": 5, "resumed": 0, "output": str(output)}
     check_rows(read(output))
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+def test_a_second_call_with_the_same_output_is_told_who_holds_it(
+    config: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, inside = tmp_path / "out.csv", []
+    join = batch._join
+
+    def meanwhile(*arguments: Any) -> Any:
+        with pytest.raises(GraftError) as caught:
+            batch.predict_all(config, str(folder / "photos"), output)
+        inside.append(str(caught.value))
+        return join(*arguments)
+
+    monkeypatch.setattr(batch, "_join", meanwhile)
+    told = batch.predict_all(config, str(folder / "photos"), output)
+    assert (told["rows"], told["refused"]) == (25, 5)
+    assert inside[0].startswith("Expected no other graft batch with this output. Received: ")
+    assert f"is held by process {os.getpid()} since " in inside[0]
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+def test_where_no_photo_could_be_read_the_rows_tell_why_and_the_status_is_3(
+    folder: Path, tmp_path: Path
+) -> None:
+    from pipeline.cli import main
+
+    source, output = tmp_path / "in", tmp_path / "out.jsonl"
+    source.mkdir()
+    (source / "a.png").write_bytes(b"no image")
+    call = ["batch", str(folder / "tiny.yaml"), str(source), "--output", str(output)]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 3, done.output
+    assert read(output)[0]["error"].startswith("not_an_image")
 
 
 def test_a_table_gives_the_order(config: Any, folder: Path, tmp_path: Path) -> None:

@@ -66,6 +66,16 @@ def config(configure: Callable[..., Config], source: Path) -> Config:
     return configure()
 
 
+@pytest.mark.parametrize("key", ["min_recall", "min_precision"])
+def test_a_misspelt_class_of_a_limit_is_told_at_once(
+    configure: Callable[..., Config], source: Path, key: str
+) -> None:
+    decoder = Decoder()
+    with pytest.raises(InputError, match=rf"evaluate\.{key} to name a class.*Did you mean cat\?"):
+        check_data(configure(f"evaluate.{key}={{catt: 0.5}}"), decoder)
+    assert decoder.calls == 0
+
+
 @pytest.fixture
 def split_source(tmp_path: Path) -> Path:
     """Ten pictures of two classes in a train and a validation folder, none like another."""

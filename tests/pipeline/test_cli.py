@@ -506,7 +506,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets every file be a daisy, but for those that are called bad."""
     from pipeline import predict
 
-    def answer(directory: Path, files: list[Path], client: Any = None) -> Any:
+    def answer(directory: Path, files: list[Path], client: Any, signing_key: Any) -> Any:
         for file in files:
             bad = file.stem == "bad"
             yield {

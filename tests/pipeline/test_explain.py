@@ -7,6 +7,7 @@ import pytest
 
 from components.errors import InputError
 from components.image_example_gen.listing import SourceSettings
+from components.serving_gate.gate import ServingLimits
 from pipeline.config.evaluation import Evaluate
 from pipeline.explain import Explanation, explain_run
 from pipeline.history import History
@@ -110,6 +111,14 @@ def test_a_changed_parameter_is_told_with_both_values(
 ) -> None:
     record_change(metadata, "Stage", before, now)
     assert reasons(metadata) == (reason,)
+
+
+def test_what_the_serving_gate_allows_goes_by_the_keys_that_decide_it(metadata: Any) -> None:
+    both = [{"limits": ServingLimits(difference).to_json()} for difference in (1e-5, 1e-2)]
+    record_change(metadata, "ServingGate", *both)
+    assert reasons(metadata) == (
+        "the difference allowed by train.cache_dtype and train.precision changed: 1e-05 → 0.01",
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,17 @@ def test_the_lock_is_free_after_a_run_and_after_one_that_failed(path: Path) -> N
         assert path.read_text().count("process") == 1
 
 
+def test_a_lock_file_that_its_holder_removed_keeps_the_next_from_nothing(path: Path) -> None:
+    with run_lock(path, "batch"):
+        path.unlink()
+        with (
+            run_lock(path, "batch"),
+            pytest.raises(GraftError, match="Expected no other batch"),
+            run_lock(path, "batch"),
+        ):
+            pass
+
+
 def test_a_lock_that_was_never_taken_is_free(path: Path) -> None:
     assert not is_locked(path)
     assert not path.exists()

@@ -770,6 +770,26 @@ def test_a_model_that_was_rolled_back_is_not_pushed_again_until_it_is_returned_t
     assert returned["outcome"] == "unchanged"
 
 
+def test_a_folder_behind_a_uri_is_pushed_to_asked_and_verified(second, config):
+    folder = config.parent / "served/remote"
+    at = ("--set", f"push.directory=file://{folder}")
+    status, summary, _ = graft("run", config, *at)
+    assert (status, summary["outcome"]) == (0, "pushed"), summary["reason"]
+    assert summary["served"] == f"file://{folder}/{summary['model_version']}"
+    assert graft("run", config, *at)[1]["outcome"] == "unchanged"
+    assert states(config)["Trainer"] == "cached"
+    photo = config.parent / "photos/red/0.png"
+    _, predicted, _ = graft("predict", config, photo, *at)
+    assert predicted["predictions"][0]["error"] is None
+    status, verified, _ = graft("verify", f"file://{folder}")
+    assert (status, verified["faults"]) == (0, [])
+    assert graft("history", config, *at)[1]["served"] == summary["model_version"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        summary["model_version"],
+        "models.config",
+    ]
+
+
 def wait_for(path, process, seconds=240):
     deadline = time.time() + seconds
     while not path.exists():

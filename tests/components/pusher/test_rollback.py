@@ -10,7 +10,7 @@ import pytest
 from components.digests import folder_digest
 from components.errors import InputError
 from components.pusher import served
-from components.pusher.manifest import find_faults, list_files, read_manifest
+from components.pusher.manifest import find_faults, find_serving_faults, list_files, read_manifest
 
 
 @pytest.fixture
@@ -206,6 +206,36 @@ def test_the_last_versions_stay_and_those_of_others_too(directory: Path) -> None
     assert served.prune(directory, 2) == pushed[:2]
     assert served.versions(directory) == [7, *pushed[2:]]
     assert served.prune(directory, 2) == []
+
+
+def test_copies_of_rollbacks_take_no_models_place(directory: Path) -> None:
+    first, second = push(directory, b"one"), push(directory, b"two")
+    origins = (first, second, first)
+    back, forth, again = (served.roll_back(directory, origin.version) for origin in origins)
+    # Of each model the newest stays, and what it was pushed as.
+    assert served.prune(directory, 2) == [back.version]
+    third = push(directory, b"three")
+    assert served.prune(directory, 2) == [second.version, forth.version]
+    assert served.versions(directory) == [first.version, again.version, third.version]
+
+
+def test_a_version_is_asked_only_with_the_signature_that_is_wanted(
+    directory: Path, keys: tuple[Path, Path]
+) -> None:
+    private, public = keys
+    signed, unsigned = push(directory, b"one", private), push(directory, b"two")
+    folders = [directory / str(one.version) for one in (signed, unsigned)]
+    for key in keys:
+        assert find_serving_faults(folders[0], key) == []
+        [fault] = find_serving_faults(folders[1], key)
+        assert fault == "graft.json.sig is missing or is not of push.signing_key."
+    assert find_serving_faults(folders[1], None) == []
+    (folders[0] / "graft.json").unlink()
+    # Without a key it counts as one of others, which cannot be checked.
+    assert find_serving_faults(folders[0], None) == []
+    assert find_serving_faults(folders[0], public) == ["graft.json is missing."]
+    with pytest.raises(InputError, match="Ed25519 private key"):
+        find_serving_faults(folders[1], directory / "missing.pem")
 
 
 def test_the_server_is_told_which_version_is_stable(directory: Path) -> None:

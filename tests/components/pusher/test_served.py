@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,15 @@ from typing import Any
 import pytest
 
 from components.digests import folder_digest
-from components.pusher.served import Manifest, holds, labels, newest, push, versions
+from components.pusher.served import (
+    Manifest,
+    holds,
+    labels,
+    newest,
+    push,
+    versions,
+    write_models_config,
+)
 
 NOW = 1_700_000_000.5
 
@@ -119,6 +128,67 @@ def test_a_push_that_fails_anywhere_shows_nothing_new(
         push(model, directory, "two", "", "")
     assert names(directory) == [str(first.version)]
     assert newest(directory) == first
+
+
+@pytest.mark.parametrize("name", ["graft.json", "graft.json.sig", "models.config"])
+@pytest.mark.parametrize("operation", ["write", "fsync"])
+def test_a_disk_that_is_full_at_a_file_of_ours_leaves_nothing_and_the_old_one_is_served(
+    model: Path,
+    directory: Path,
+    clock: list[float],
+    full_at: Any,
+    tmp_path: Path,
+    operation: str,
+    name: str,
+) -> None:
+    key = tmp_path / "key.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    first = push(model, directory, "one", "", "", signing_key=key)
+    write_models_config(directory, "tiny")
+    before = (directory / "models.config").read_text()
+    full_at(operation, name)
+    with pytest.raises(OSError, match="No space left"):
+        push(model, directory, "two", "", "", signing_key=key)
+        write_models_config(directory, "tiny")
+    assert (directory / "models.config").read_text() == before
+    assert f'"stable" value: {first.version}' in before
+    shown = {"models.config", *(str(version) for version in versions(directory))}
+    assert set(names(directory)) == shown
+    if name != "models.config":
+        assert versions(directory) == [first.version]
+
+
+@pytest.fixture
+def full_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes writing or flushing a file fail that ends in a name, as a full disk does."""
+
+    def fill(operation: str, name: str) -> None:
+        real_fsync = os.fsync
+
+        def fails(*_: Any, **__: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        def fsync(descriptor: int) -> None:
+            if Path(f"/proc/self/fd/{descriptor}").resolve().name.endswith(name):
+                fails()
+            real_fsync(descriptor)
+
+        def guarded(real: Any) -> Any:
+            def write(path: Path, *arguments: Any, **options: Any) -> Any:
+                if path.name.endswith(name):
+                    path.touch()
+                    fails()
+                return real(path, *arguments, **options)
+
+            return write
+
+        if operation == "fsync":
+            monkeypatch.setattr(os, "fsync", fsync)
+            return
+        for method in ("write_bytes", "write_text"):
+            monkeypatch.setattr(Path, method, guarded(getattr(Path, method)))
+
+    return fill
 
 
 def test_while_it_copies_nothing_is_shown_and_the_model_comes_with_its_manifest(

@@ -12,8 +12,8 @@ from tiny_model import export_models
 tf = pytest.importorskip("tensorflow")
 
 from components.evaluator.photos import CANDIDATE, Labels, Photos  # noqa: E402
-from components.serving_gate.asked import ProbeError, ask, choose_photos  # noqa: E402
-from components.serving_gate.gate import ServingLimits, judge  # noqa: E402
+from components.serving_gate.asked import MissingSignatures, ProbeError, ask, choose_photos  # noqa: E402
+from components.serving_gate.gate import ServingLimits, check_signatures, judge  # noqa: E402
 from components.trainer import warmup  # noqa: E402
 
 LABELS = ["blue", "red"]
@@ -70,6 +70,23 @@ def test_of_every_format_some_photos_are_chosen() -> None:
     chosen = choose_photos(photos)
     assert len(chosen) == len(set(chosen)) == 64
     assert {503, 500, 501, 502} <= set(chosen)
+
+
+@pytest.mark.e2e
+def test_a_model_without_a_signature_is_not_asked_and_the_gate_says_which(
+    photos: Photos, contents: dict[str, bytes], tmp_path: Path
+) -> None:
+    module = tf.Module()
+    function = tf.function(lambda image_bytes: {"label": image_bytes})
+    serve = function.get_concrete_function(tf.TensorSpec([None], tf.string, "image_bytes"))
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures={"serving_default": serve})
+    (tmp_path / "asked").mkdir()
+    with pytest.raises(MissingSignatures) as caught:
+        ask(str(tmp_path / "model"), photos, contents, tmp_path / "asked")
+    assert caught.value.found == ["serving_default"]
+    check = check_signatures(caught.value.found)
+    assert not check.passed
+    assert "lacks the signatures serving_examples, serving_pixels, embed, class" in check.words
 
 
 @pytest.mark.e2e
