@@ -173,6 +173,8 @@ def create_pipeline(
 
     if on_cluster:
         baseline = ServedModel(push_directory).with_id(BASELINE)
+        # Not before: what is served may change while a model is trained.
+        baseline.add_upstream_node(trainer)
     else:
         baseline = Resolver(
             strategy_class=ServedModelStrategy,

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from components.atomic import publish, written_aside
-from components.places import Place, RemotePath, copy_file, files_below, to_place
+from components.atomic import publish, remove, written_aside
+from components.places import ASIDE_PREFIX, Place, RemotePath, copy_file, files_below, to_place
 
 FOLDER = "statistics"  # TF Serving looks at folders that are numbers alone
 WHOLE = "WHOLE"  # written last where a folder cannot appear at once
@@ -33,7 +33,11 @@ def keep(directory: str | Place, model_digest: str, statistics: str | Path) -> N
         return
     with written_aside(target.parent) as aside:
         shutil.copytree(statistics, aside, dirs_exist_ok=True)
-        publish(aside, target)
+        try:
+            publish(aside, target)
+        except OSError:
+            if not target.is_dir():  # else another push of this model was faster
+                raise
 
 
 def find(directory: str | Place, model_digest: str) -> Place | None:
@@ -57,9 +61,9 @@ def prune(directory: str | Place, model_digests: Collection[str]) -> None:
     folder = to_place(directory) / FOLDER
     found: list[Place] = list(folder.iterdir()) if folder.is_dir() else []
     for kept in found:
-        if kept.name in model_digests:
-            continue
+        if kept.name in model_digests or kept.name.startswith(ASIDE_PREFIX):
+            continue  # the latter is being written by another push
         if isinstance(kept, RemotePath):
             kept.remove_folder()
         else:
-            shutil.rmtree(kept, ignore_errors=True)
+            remove(kept)

@@ -36,7 +36,8 @@ class ServedModelExecutor(base_executor.BaseExecutor):
         directory = exec_properties[PUSH_DIRECTORY]
         model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
         manifest = served.newest(directory)
-        if manifest is None:
+        # A version of others, or one that was damaged, is no baseline, as on one machine.
+        if manifest is None or not served.holds(directory, manifest, manifest.model_digest):
             mark_absent(model)
             return
         target = Path(path_utils.serving_model_dir(model.uri))

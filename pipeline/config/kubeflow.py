@@ -8,12 +8,15 @@ from pipeline.config.fields import Section, number, section
 
 # Kubernetes' own rules: https://kubernetes.io/docs/concepts/overview/working-with-objects/names.
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
 LABEL_KEY = r"^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 ENVIRONMENT_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 GPU = "nvidia.com/gpu"
 
 Name = Annotated[str, StringConstraints(pattern=DNS_NAME, max_length=253)]
+# Of a claim, as pods name their volumes by it.
+Label = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
 Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
 MountPath = Annotated[str, StringConstraints(pattern=r"^/[^:\s]+$")]
 LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
@@ -23,7 +26,7 @@ Variable = Annotated[str, StringConstraints(pattern=ENVIRONMENT_VARIABLE)]
 class Volume(Section):
     """A claim that every stage's pod mounts."""
 
-    claim: Name = Field(description="Name of the PersistentVolumeClaim.")
+    claim: Label = Field(description="Name of the PersistentVolumeClaim.")
     path: MountPath = Field(description="Where it is mounted (absolute path in the pod).")
     sub_path: str = Field("", description="Folder of the volume; by default all of it.")
 

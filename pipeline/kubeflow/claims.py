@@ -11,12 +11,14 @@ from components.errors import InputError
 SECONDS = 10  # that Kubernetes may take to answer
 
 
-def check_claims(claims: Sequence[str], namespace: str) -> list[str]:
+def check_claims(claims: Sequence[str], namespace: str, host: str | None) -> list[str]:
     """Looks for claims, with the rights of the pod or of kubeconfig.
 
     Args:
         claims: names of PersistentVolumeClaims.
         namespace: where they are.
+        host: the server's address; with one, kubeconfig may be of another cluster, so that a claim
+            which is missing there is told and no error.
 
     Returns:
         A note where Kubernetes cannot be asked.
@@ -38,6 +40,8 @@ def check_claims(claims: Sequence[str], namespace: str) -> list[str]:
         except ApiException as error:
             if error.status != 404:
                 return [f"That the claim {claim} is there was not checked: {error.reason}."]
+            if host is not None:
+                return [f"The cluster of kubeconfig has no claim {claim} in {namespace}."]
             raise InputError(
                 f"Expected the claim {claim} in the namespace {namespace}. Received: none of that "
                 "name. Correct kubeflow.volumes, or make it: kubectl apply -k kubeflow/manifests/…."
@@ -49,8 +53,10 @@ def check_claims(claims: Sequence[str], namespace: str) -> list[str]:
 
 def _kubernetes() -> tuple[Any, str]:
     """Returns Kubernetes' core API, or None and why there is none."""
-    from kubernetes import client, config
-
+    try:
+        from kubernetes import client, config
+    except ImportError:
+        return None, "the package kubernetes is not installed"
     configuration = client.Configuration()
     try:
         config.load_incluster_config(configuration)

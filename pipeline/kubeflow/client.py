@@ -114,7 +114,7 @@ class Server:
         with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
             file.write(packed)
             file.flush()
-            sent = self._call(
+            sent = self._make(
                 self._client.upload_pipeline_version,
                 file.name,
                 pipeline_version_name=version,
@@ -124,7 +124,7 @@ class Server:
 
     def start(self, name: str, sent: Sent, parameters: Mapping[str, Any]) -> str:
         """Starts a run; returns its id."""
-        run = self._call(
+        run = self._make(
             self._client.run_pipeline,
             experiment_id=self._experiment(name),
             job_name=f"{name} {time.strftime('%Y-%m-%d %H:%M:%S')}",
@@ -150,22 +150,25 @@ class Server:
         A server cannot change a recurring run, so another takes its place: it is made without
         running, the old one is deleted, then it may run. At no moment do two of them run.
         """
-        asked = {
+        experiment = self._experiment(name)
+        asked: dict[str, Any] = {
             "version": sent.version_id,
             "cron": cron,
             "parameters": dict(parameters),
             "root": self._kubeflow.pipeline_root,
-            "service_account": self._kubeflow.service_account,
             "max_concurrency": str(max_concurrency),
             "no_catchup": not catch_up,
             "enabled": True,
+            "experiment": experiment,
         }
+        if self._kubeflow.service_account:  # otherwise the server fills its own in
+            asked["service_account"] = self._kubeflow.service_account
         old = self.recurring(name)
-        if len(old) == 1 and _described(old[0]) == asked:
+        if len(old) == 1 and asked.items() <= _described(old[0]).items():
             return str(old[0].recurring_run_id), False
-        made = self._call(
+        made = self._make(
             self._client.create_recurring_run,
-            experiment_id=self._experiment(name),
+            experiment_id=experiment,
             job_name=name,
             description="by graft kubeflow schedule",
             cron_expression=cron,
@@ -179,16 +182,13 @@ class Server:
             service_account=self._kubeflow.service_account,
         )
         for one in old:
-            self._call(self._client.delete_recurring_run, one.recurring_run_id)
+            self._delete(self._client.delete_recurring_run, one.recurring_run_id)
         self._call(self._client.enable_recurring_run, made.recurring_run_id)
         return str(made.recurring_run_id), True
 
     def recurring(self, name: str) -> list[Any]:
-        """Returns the recurring runs of that name in the experiment; more than one after a kill."""
-        experiment = self._experiment(name, create=False)
-        if experiment is None:
-            return []
-        listed = functools.partial(self._client.list_recurring_runs, experiment_id=experiment)
+        """Returns the recurring runs of that name, of any experiment; several after a kill."""
+        listed = functools.partial(self._client.list_recurring_runs, namespace=self._namespace)
         return [one for one in self._pages(listed, "recurring_runs") if one.display_name == name]
 
     def disable(self, name: str) -> list[str]:
@@ -208,15 +208,19 @@ class Server:
         return self._each_recurring(name, self._client.delete_recurring_run)
 
     def runs(self, name: str, most: int) -> list[dict[str, Any]]:
-        """Returns the newest runs of the experiment, newest first."""
+        """Returns the newest runs of the pipeline in the experiment, newest first."""
         experiment = self._experiment(name, create=False)
-        if experiment is None:
+        pipeline = self._pipeline(name)
+        if experiment is None or pipeline is None:
             return []
         listed = functools.partial(
             self._client.list_runs, experiment_id=experiment, sort_by="created_at desc"
         )
         found = []
         for run in self._pages(listed, "runs"):
+            reference = run.pipeline_version_reference
+            if not reference or reference.pipeline_id != pipeline:
+                continue  # an experiment may hold other pipelines' too
             found.append(_told_run(run))
             if len(found) == most:
                 break
@@ -254,7 +258,7 @@ class Server:
                 "with graft kubeflow schedule."
             )
         for one in ids:
-            self._call(call, one)
+            self._delete(call, one)
         return ids
 
     def _pipeline(self, name: str) -> str | None:
@@ -302,12 +306,31 @@ class Server:
         """Calls the server; again, after a wait, where it cannot be reached or is too busy."""
         for attempt in range(RETRIES + 1):
             try:
-                with _told(self.host), contextlib.redirect_stdout(sys.stderr):
-                    return call(*arguments, **named)
+                return self._once(call, *arguments, **named)
             except _BusyError as busy:
                 if attempt == RETRIES:
                     raise GraftError(str(busy)) from busy
                 time.sleep(FIRST_WAIT * 2**attempt)
+
+    def _make(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Calls the server to make something; again only where it was surely not made."""
+        try:
+            return self._once(call, *arguments, **named)
+        except _UnreachedError:
+            return self._call(call, *arguments, **named)
+        except _BusyError as busy:
+            raise GraftError(
+                f"{busy} It may have been made all the same: see graft kubeflow runs first."
+            ) from busy
+
+    def _delete(self, call: Callable[..., Any], identifier: str) -> None:
+        """Deletes something; that it is gone already, by a call that was cut off, is as good."""
+        with contextlib.suppress(_MissingError):
+            self._call(call, identifier)
+
+    def _once(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        with _told(self.host), contextlib.redirect_stdout(sys.stderr):
+            return call(*arguments, **named)
 
 
 def version_name(name: str, packed: bytes) -> str:
@@ -317,6 +340,14 @@ def version_name(name: str, packed: bytes) -> str:
 
 class _BusyError(Exception):
     """What may go away by itself."""
+
+
+class _UnreachedError(_BusyError):
+    """The server got nothing of the request."""
+
+
+class _MissingError(InputError):
+    """What was asked for is not there."""
 
 
 @contextlib.contextmanager
@@ -331,7 +362,10 @@ def _told(host: str | None) -> Iterator[None]:
     except ApiException as error:
         raise _meaning(error.status, str(error.body or error.reason), where) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise _BusyError(
+        reason = getattr(error, "reason", None) or error
+        # A time-out of the connection is one of these too.
+        unreached = urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError
+        raise (_UnreachedError if isinstance(reason, unreached) else _BusyError)(
             f"Expected a Kubeflow Pipelines server at {where}. Received: {_reason(error)}. Check "
             "kubeflow.host, or start: kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888."
         ) from error
@@ -351,7 +385,7 @@ def _meaning(status: int, said: str, where: str) -> Exception:
             "what the account of the token may do there."
         )
     if status == 404:
-        return InputError(
+        return _MissingError(
             f"Expected it to be there. Received: {received}. Check the id, and that kubeflow.host "
             "is the address of Kubeflow Pipelines 2, without a path of its user interface."
         )
@@ -450,6 +484,7 @@ def _described(recurring: Any) -> dict[str, Any]:
         "max_concurrency": str(recurring.max_concurrency),
         "no_catchup": bool(recurring.no_catchup),
         "enabled": recurring.status == "ENABLED",
+        "experiment": recurring.experiment_id,
     }
 
 

@@ -16,7 +16,7 @@ from tfx.utils import name_utils
 from components.atomic import write_text
 from components.errors import InputError
 from components.image_example_gen.driver import Driver
-from pipeline.config import Config
+from pipeline.config import NO_WEIGHTS, Config
 from pipeline.definition import (
     BASELINE,
     BASELINE_STATISTICS,
@@ -62,7 +62,7 @@ def compile_package(config: Config, image: str | None) -> bytes:
     packed = package(
         spec,
         config.kubeflow,
-        {parameter.name: default(parameter, config) for parameter in PARAMETERS},
+        _defaults(config),
         drivers={EXAMPLE_GEN: name_utils.get_full_name(Driver)},
         gates=(DATA_GATE,),
         uncached=(*UNCACHED, *every_run) if is_pinned else ("*",),
@@ -70,6 +70,19 @@ def compile_package(config: Config, image: str | None) -> bytes:
     # Strictly, as the backend parses it.
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     return packed
+
+
+def _defaults(config: Config) -> dict[str, Any]:
+    """Returns the defaults of the parameters that runs may override.
+
+    A random base is known by its seed, which is in cache keys, so that seed stays as it is.
+    """
+    fixed = ("train.seed",) if config.base.weights == NO_WEIGHTS else ()
+    return {
+        parameter.name: default(parameter, config)
+        for parameter in PARAMETERS
+        if parameter.key not in fixed
+    }
 
 
 def _check_size_known(config: Config) -> None:

@@ -10,6 +10,7 @@ from components.errors import InputError
 
 DESCRIPTORS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 _EVERY = re.compile(r"^@every ([0-9]+(\.[0-9]+)?(h|m|s))+$")
+LEAST = 60  # seconds between runs
 _PART = re.compile(r"^(\*|\?|[A-Za-z0-9]+(-[A-Za-z0-9]+)?)(/[0-9]+)?$")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -37,11 +38,11 @@ def check_cron(text: str) -> str:
     """
     cron = " ".join(text.split())
     if cron.startswith("@"):
-        if cron in DESCRIPTORS or _EVERY.match(cron):
+        if cron in DESCRIPTORS or _seconds(cron) >= LEAST:
             return cron
         raise InputError(
-            f"Expected one of {', '.join(DESCRIPTORS)}, or @every 1h30m. Received: --cron '{text}'."
-            " Correct it."
+            f"Expected one of {', '.join(DESCRIPTORS)}, or @every 1h30m, a minute at least. "
+            f"Received: --cron '{text}'. Correct it."
         )
     fields = cron.split(" ")
     if len(fields) == 5:
@@ -63,6 +64,14 @@ def check_cron(text: str) -> str:
                 f"--cron '{text}'. For example: {EXAMPLE}."
             )
     return cron
+
+
+def _seconds(cron: str) -> float:
+    """Returns the seconds of `@every 1h30m`; 0 for what is none."""
+    if not _EVERY.match(cron):
+        return 0.0
+    parts = re.findall(r"([0-9.]+)([hms])", cron.partition(" ")[2])
+    return sum(float(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts)
 
 
 def _is_valid(part: str, low: int, high: int, names: tuple[str, ...], takes_any: bool) -> bool:

@@ -157,7 +157,8 @@ def _mend_input(given: Json, spec: Json, uris: Mapping[str, str], pipeline_name:
 
 def run_id(uri: str, pipeline_name: str) -> str:
     """Returns the run's id, which the backend tells in the outputs' URIs alone; empty without."""
-    _, found, rest = uri.partition(f"/{pipeline_name}/")
+    # The last, as the root may hold the name too.
+    _, found, rest = uri.rpartition(f"/{pipeline_name}/")
     return rest.partition("/")[0] if found and pipeline_name else ""
 
 

@@ -33,7 +33,7 @@ def package(
     Args:
         spec: a PipelineSpec as TFX compiles it, as JSON holds it; changed.
         kubeflow: what the pods get.
-        defaults: values of `parameters.PARAMETERS` by name.
+        defaults: values by name of those of `parameters.PARAMETERS` that runs may override.
         drivers: import path of a driver that runs before a stage's executor, by stage.
         gates: stages that end the run when their verdict is no.
         uncached: stages that look at more than their inputs; `"*"` in it means all.
@@ -81,6 +81,8 @@ def _add_parameters(spec: Spec, defaults: Mapping[str, Any]) -> None:
     tasks = spec["root"]["dag"]["tasks"]
     declared = spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})
     for parameter in PARAMETERS:
+        if parameter.name not in defaults:
+            continue
         default = defaults[parameter.name]
         declared[parameter.name] = {
             "parameterType": parameter.kind,
@@ -215,7 +217,7 @@ def _pod_fields(kubeflow: Kubeflow, resources: Resources) -> Iterator[tuple[str,
             "emptyDirMounts",
             [
                 {
-                    "volumeName": "shm",
+                    "volumeName": "graft-shm",
                     "mountPath": "/dev/shm",
                     "medium": "Memory",
                     "sizeLimit": kubeflow.shared_memory,

@@ -16,9 +16,10 @@ from pipeline.kubeflow.client import Access, Server, version_name
 from pipeline.kubeflow.images import check_image, unpinned_warning
 from pipeline.kubeflow.package import SCHEMA_VERSION
 from pipeline.kubeflow.parameters import BY_NAME, INTEGER, STRING, check, known_names
-from pipeline.kubeflow.placement import notes
+from pipeline.kubeflow.placement import notes, place
 from pipeline.noise import quiet
 
+SOURCE = "data_source"
 MEND = "Make it with graft kubeflow compile."
 
 
@@ -95,6 +96,9 @@ def make_order(
     else:
         packed, told = _read(package, config.name)
     given = read_parameters(parameters, next(yaml.safe_load_all(packed)))
+    if SOURCE in given:
+        placed = config.data.model_copy(update={"source": given[SOURCE]})
+        place(config.model_copy(update={"data": placed}))
     return Order(config, access, packed, given, tuple(told))
 
 
@@ -140,9 +144,21 @@ def schedule(order: Order, times: Times, dry_run: bool) -> dict[str, Any]:
 def _open(order: Order) -> tuple[Server, list[str]]:
     """Looks for the claims before anything is sent, then opens the server."""
     kubeflow = order.config.kubeflow
-    claims = [volume.claim for volume in kubeflow.volumes]
-    unchecked = check_claims(claims, kubeflow.namespace)
+    unchecked = check_claims(claims_of(order.packed), kubeflow.namespace, order.access.host)
     return Server(order.access, kubeflow), unchecked
+
+
+def claims_of(packed: bytes) -> list[str]:
+    """Returns the names of the claims that a package's pods mount."""
+    _, *platforms = yaml.safe_load_all(packed)
+    return sorted(
+        {
+            mount["constant"]
+            for platform in platforms
+            for pod in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+            for mount in pod.get("pvcMount", [])
+        }
+    )
 
 
 def _compile(config: Config, image: str | None) -> tuple[bytes, list[str]]:
@@ -157,8 +173,8 @@ def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
     """Returns a package from a file, and what is to be said of its image."""
     try:
         packed = package.read_bytes()
-        spec = next(yaml.safe_load_all(packed), None)
-    except (OSError, yaml.YAMLError) as error:
+        spec, *_ = [*yaml.safe_load_all(packed), None]
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"Expected a package. Received: --package {package}: {str(error).splitlines()[0]}. "
             f"{MEND}"
@@ -170,14 +186,21 @@ def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
             f"Expected a package of schema version {SCHEMA_VERSION}. Received: --package {package} "
             f"with {version or 'none'}. {MEND}"
         )
-    found = spec["pipelineInfo"]["name"]
+    try:
+        found = spec["pipelineInfo"]["name"]
+        executors = spec["deploymentSpec"]["executors"].values()
+        images = sorted({one["container"]["image"] for one in executors if "container" in one})
+        claims_of(packed)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"Expected a whole package. Received: --package {package}, in which {error} is missing "
+            f"or wrong. {MEND}"
+        ) from error
     if found != name:
         raise InputError(
             f"Expected the package of {name}. Received: --package {package} of {found}. Give the "
             "configuration that it was compiled from."
         )
-    executors = spec["deploymentSpec"]["executors"].values()
-    images = sorted({one["container"]["image"] for one in executors if "container" in one})
     return packed, [unpinned_warning(image) for image in images if not check_image(image)]
 
 

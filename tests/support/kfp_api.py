@@ -200,6 +200,7 @@ class Api:
         if len(body.trigger.cron_schedule.cron.split()) not in (1, 6):
             raise _Refusal(400, "invalid cron")
         body.recurring_run_id = self._new()
+        body.service_account = body.service_account or "pipeline-runner"
         body.status = "ENABLED" if body.mode == "ENABLE" else "DISABLED"
         self.recurring.append(body)
         return body

@@ -1,6 +1,7 @@
 """`graft kubeflow` against a server that speaks Kubeflow Pipelines' API."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,10 @@ def write_package(folder: Path, **changes: Any) -> Path:
         "root": {"inputDefinitions": {"parameters": PARAMETERS}},
         "deploymentSpec": {"executors": {"Trainer_executor": {"container": container}}},
     }
+    pods = {"Trainer_executor": {"pvcMount": [{"constant": "data", "mountPath": "/mnt"}]}}
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": pods}}}}
     path = folder / "package.yaml"
-    path.write_text(yaml.safe_dump({**spec, **changes}))
+    path.write_text(yaml.safe_dump_all([{**spec, **changes}, platform]))
     return path
 
 
@@ -153,7 +156,12 @@ def test_a_schedule_says_all_that_matters(server: Api, config: Path, package: Pa
     assert recurring.service_account == "graft-runner"
 
 
-def test_the_same_schedule_changes_nothing(server: Api, config: Path, package: Path) -> None:
+@pytest.mark.parametrize("account", ["graft-runner", None])
+def test_the_same_schedule_changes_nothing(
+    server: Api, config: Path, package: Path, account: str | None
+) -> None:
+    if account is None:
+        config.write_text(config.read_text().replace("  service_account: graft-runner\n", ""))
     first = schedule(server, config, package, "--cron", "@daily")
     again = schedule(server, config, package, "--cron", "@daily")
     assert (first["is_changed"], again["is_changed"]) == (True, False)
@@ -203,6 +211,47 @@ def test_what_a_killed_schedule_left_is_healed(server: Api, config: Path, packag
     server.recurring.append(leftover)
     schedule(server, config, package, "--cron", "@daily")
     assert [one.status for one in server.recurring] == ["ENABLED"]
+
+
+def test_another_experiment_leaves_no_second_schedule(
+    server: Api, config: Path, package: Path
+) -> None:
+    schedule(server, config, package, "--cron", "@daily")
+    schedule(server, config, package, "--cron", "@daily", "--set", "kubeflow.experiment=other")
+    (recurring,) = server.recurring
+    names = {one.experiment_id: one.display_name for one in server.experiments}
+    assert names[recurring.experiment_id] == "other"
+
+
+def test_a_run_is_started_once_though_the_answer_comes_too_late(
+    server: Api, config: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told("submit", config, "--package", package, "--host", server.host)
+    genuine = server._create_run
+
+    def slow(request: Any) -> Any:
+        made = genuine(request)
+        time.sleep(1.0)
+        return made
+
+    server._create_run = slow  # type: ignore[method-assign]
+    monkeypatch.setattr(client, "TIMEOUT", (0.5, 0.5))
+    text = fault("submit", config, "--package", package, "--host", server.host, status=1)
+    assert "see graft kubeflow runs first" in text
+    assert len(server.runs) == 2
+
+
+def test_runs_of_others_in_the_experiment_are_not_ours(
+    server: Api, config: Path, package: Path
+) -> None:
+    import copy
+
+    told("submit", config, "--package", package, "--host", server.host)
+    other = copy.deepcopy(server.runs[0])
+    other.run_id, other.pipeline_version_reference.pipeline_id = "others", "another"
+    server.runs.append(other)
+    result = told("runs", config, "--host", server.host)
+    assert [run["run_id"] for run in result["runs"]] == [server.runs[0].run_id]
 
 
 def test_a_disabled_schedule_is_enabled_by_scheduling_again(
@@ -411,6 +460,8 @@ def test_without_a_host_what_is_missing_is_told(config: Path) -> None:
         ("train_epoch=3", "Did you mean train_epochs?"),
         ("train_epochs=3.5", "Expected a whole number"),
         ("train_epochs=0", "Received: train_epochs=0"),
+        ("data_source=/home/me/photos", "Received: data.source=/home/me/photos"),
+        ("data_source=", "Received: data.source="),
     ],
 )
 def test_a_wrong_parameter_is_told_before_anything_is_sent(
@@ -426,6 +477,8 @@ def test_a_wrong_parameter_is_told_before_anything_is_sent(
     [
         ({"schemaVersion": "2.0.0"}, "Expected a package of schema version 2.1.0"),
         ({"pipelineInfo": {"name": "other"}}, "Expected the package of flowers"),
+        ({"pipelineInfo": None}, "Expected a whole package"),
+        ({"deploymentSpec": {}}, "Expected a whole package"),
     ],
 )
 def test_a_wrong_package_is_told_before_anything_is_sent(
@@ -478,9 +531,17 @@ def test_a_claim_that_is_not_there_is_told_before_anything_is_sent(
     server: Api, config: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "_kubernetes", lambda: (Claims("other"), ""))
-    text = fault("submit", config, "--package", package, "--host", server.host)
+    text = fault("submit", config, "--package", package)
     assert "Expected the claim data in the namespace kubeflow" in text
     assert server.requests == []
+
+
+def test_kubeconfig_may_be_of_another_cluster_than_the_server(
+    server: Api, config: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_kubernetes", lambda: (Claims("other"), ""))
+    (note,) = told("submit", config, "--package", package, "--host", server.host)["notes"]
+    assert note == "The cluster of kubeconfig has no claim data in kubeflow."
 
 
 def test_that_claims_were_not_checked_is_told(

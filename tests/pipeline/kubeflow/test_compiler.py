@@ -138,5 +138,5 @@ def test_the_driver_and_the_gate_are_named(spec: dict[str, Any]) -> None:
     assert gates == ["DataGate_executor"]
 
 
-def test_no_credential_of_a_push_is_in_it(package: Path) -> None:
-    assert "PRIVATE" not in package.read_text()
+def test_the_baseline_is_what_is_served_when_the_model_is_there(spec: dict[str, Any]) -> None:
+    assert "Trainer" in spec["root"]["dag"]["tasks"]["Baseline"]["dependentTasks"]

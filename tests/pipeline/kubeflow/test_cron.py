@@ -49,6 +49,7 @@ def test_five_fields_are_refused_with_the_six_that_are_meant() -> None:
         ("0 5-1 2 * * *", "'5-1'"),
         ("0 0 2 L * *", "'L'"),
         ("@reboot", "--cron '@reboot'"),
+        ("@every 5s", "--cron '@every 5s'"),
         ("@every soon", "--cron '@every soon'"),
     ],
 )

@@ -112,7 +112,11 @@ def test_the_runs_id_is_known(given: dict[str, Any], monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("uri", "run_id"),
-    [("/minio/a/flowers/7/Trainer/1/model", "7"), ("/minio/a/other/7/Trainer", "")],
+    [
+        ("/minio/a/flowers/7/Trainer/1/model", "7"),
+        ("/gcs/flowers/flowers/7/Trainer/1/model", "7"),
+        ("/minio/a/other/7/Trainer", ""),
+    ],
 )
 def test_the_runs_id_is_what_follows_the_pipelines_name(uri: str, run_id: str) -> None:
     assert entrypoint.run_id(uri, "flowers") == run_id

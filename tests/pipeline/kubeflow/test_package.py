@@ -179,7 +179,7 @@ def test_pods_get_claims_secrets_nodes_and_memory() -> None:
         "nodeSelector": {"labels": {"disk": "ssd"}},
         "emptyDirMounts": [
             {
-                "volumeName": "shm",
+                "volumeName": "graft-shm",
                 "mountPath": "/dev/shm",
                 "medium": "Memory",
                 "sizeLimit": "2Gi",
