@@ -49,7 +49,7 @@ class Access:
     def token(self) -> str | None:
         """Returns the bearer token, or None; raises `InputError` for a file that has none."""
         if self.token_file is None:
-            return os.environ.get(TOKEN) or None
+            return from_environment(TOKEN)
         try:
             token = self.token_file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
@@ -338,6 +338,21 @@ def version_name(name: str, packed: bytes) -> str:
     return f"{name}-{hashlib.sha256(packed).hexdigest()[:12]}"
 
 
+def from_environment(name: str) -> str | None:
+    """Returns a secret from the environment, or None; an error never shows it.
+
+    Raises:
+        InputError: it holds what no header of HTTP can.
+    """
+    secret = os.environ.get(name, "").strip()
+    if not secret.isprintable():
+        raise InputError(
+            f"Expected one line in the variable {name}. Received: a line break or other control "
+            "characters in it (not shown). Set it again."
+        )
+    return secret or None
+
+
 class _BusyError(Exception):
     """What may go away by itself."""
 
@@ -421,7 +436,7 @@ def _make_client(access: Access, namespace: str) -> Any:
         import kfp.client
     except ImportError as error:
         raise InputError(f"Expected the package kfp. Received: {error}. {INSTALL}") from error
-    token, cookies = access.token(), os.environ.get(COOKIES) or None
+    token, cookies = access.token(), from_environment(COOKIES)
     credentials = None
     if token is None and cookies is None and Path(CLUSTER_TOKEN).exists():
         credentials = kfp.client.ServiceAccountTokenVolumeCredentials(path=CLUSTER_TOKEN)

@@ -49,6 +49,11 @@ def compile_(
     from pipeline.noise import quiet
 
     loaded = configuration.load(config, overrides, check_inputs=False)
+    if output.is_dir() or output.resolve() == config.resolve():
+        raise InputError(
+            f"Expected --output to be a file of its own. Received: {output}, which is "
+            f"{'a folder' if output.is_dir() else 'the configuration'}. Choose another name."
+        )
     image = image or loaded.kubeflow.image
     told = notes(loaded, image)
     with quiet(Path(os.devnull)):

@@ -11,7 +11,8 @@ from pipeline.kubeflow.images import check_image, unpinned_warning
 
 IMAGE_FOLDER = "/opt/graft"  # where the image keeps this project, and bases that were added to it
 POD_FOLDER = "/tmp/graft"  # gone with the pod
-MAX_NAME = 63
+# What is in the image, and what the launcher writes to.
+TAKEN = ("/bin", "/dev", "/etc", "/gcs", "/lib", "/minio", IMAGE_FOLDER, "/proc", "/s3", "/usr")
 # What TensorFlow opens by itself; s3:// and minio:// it does not.
 READABLE = ("gs://",)
 
@@ -66,6 +67,19 @@ def _faults(config: Config) -> Iterator[str]:
             f"Expected one claim for each path. Received: kubeflow.volumes with path={path} twice. "
             "Give one of them another path."
         )
+    claims = [volume.claim for volume in volumes]
+    for claim in sorted({claim for claim in claims if claims.count(claim) > 1}):
+        # A pod names a volume by its claim, and takes a name once.
+        yield (
+            f"Expected each claim once. Received: kubeflow.volumes with claim={claim} twice. Mount "
+            "it once, above both folders."
+        )
+    for path in paths:
+        if any(_is_below(path, taken) or _is_below(taken, path) for taken in TAKEN):
+            yield (
+                f"Expected a free path for a claim. Received: kubeflow.volumes with path={path}, "
+                "which hides what pods need. Choose one below /mnt."
+            )
     for key, value in _shared_paths(config):
         if not _is_on(value, volumes):
             yield _not_shared(key, value, volumes, "")

@@ -91,6 +91,11 @@ def make_order(
     Raises:
         InputError: a wrong package, image or parameter.
     """
+    if package is not None and image is not None:
+        raise InputError(
+            "Expected --package or --image. Received: both, though a package names its image "
+            "already. Compile it again with --image."
+        )
     if package is None:
         packed, told = _compile(config, image or config.kubeflow.image)
     else:

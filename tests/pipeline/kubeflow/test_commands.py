@@ -364,6 +364,26 @@ def test_a_token_is_sent(
         told("runs", config, "--host", server.host, "--token-file", tmp_path / "token")
 
 
+def test_a_token_that_no_header_can_hold_is_told_and_not_shown(
+    server: Api, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(client.TOKEN, "top\nsecret")
+    text = fault("runs", config, "--host", server.host)
+    assert client.TOKEN in text and "secret" not in text
+
+
+def test_an_image_beside_a_package_is_told(config: Path, package: Path) -> None:
+    text = fault("submit", config, "--package", package, "--image", "other:1", "--dry-run")
+    assert "Expected --package or --image" in text
+
+
+def test_a_package_never_replaces_its_configuration(config: Path) -> None:
+    before = config.read_text()
+    assert "which is the configuration" in fault("compile", config, "--output", config)
+    assert "which is a folder" in fault("compile", config, "--output", config.parent)
+    assert config.read_text() == before
+
+
 def test_cookies_are_sent(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(cookie="authservice_session=abc") as server:
         fault("runs", config, "--host", server.host)

@@ -99,6 +99,17 @@ def test_two_claims_at_one_path_are_told() -> None:
     assert "path=/mnt/photos twice" in fault(config(kubeflow={"volumes": volumes}))
 
 
+def test_one_claim_at_two_paths_is_told() -> None:
+    volumes = [*LEAST["kubeflow"]["volumes"], {"claim": "photos", "path": "/mnt/more"}]
+    assert "claim=photos twice" in fault(config(kubeflow={"volumes": volumes}))
+
+
+@pytest.mark.parametrize("path", ["/opt/graft", "/opt", "/usr/share/x", "/minio"])
+def test_a_path_that_hides_what_pods_need_is_told(path: str) -> None:
+    volumes = [*LEAST["kubeflow"]["volumes"], {"claim": "other", "path": path}]
+    assert f"path={path}, which hides" in fault(config(kubeflow={"volumes": volumes}))
+
+
 def test_a_name_that_ends_in_a_dash_is_told() -> None:
     assert "name=flowers-" in fault(config(name="flowers-"))
 
