@@ -4,11 +4,20 @@ Anything else that is raised is a fault of the program: it goes into the run's l
 traceback and is told as a `GraftError`.
 """
 
+import difflib
+from collections.abc import Collection
+
 
 def first_line(error: Exception) -> str:
     """Returns the first line of an error's text, or the name of its class where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """Returns "Did you mean …? " with the nearest known word, or nothing where none is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {near[0]}? " if near else ""
 
 
 class GraftError(Exception):

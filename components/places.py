@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -190,6 +190,19 @@ def copy_file(source: Place, target: Place) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     with told_as_os_error(str(target)):
         _gfile().copy(str(source), str(target), overwrite=True)
+
+
+def copy_folder(source: Place, target: Place, leaving_out: Collection[str] = ()) -> None:
+    """Copies all files below a folder between any two places.
+
+    Args:
+        source: the folder.
+        target: the folder that they go to.
+        leaving_out: relative paths of files that are not copied. Default: all are.
+    """
+    for name, file in files_below(source).items():
+        if name not in leaving_out:
+            copy_file(file, target / name)
 
 
 def _walk(uri: str) -> Iterator[tuple[str, list[str], list[str]]]:

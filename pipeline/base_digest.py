@@ -5,7 +5,6 @@ taken by the stage that needs it.
 """
 
 import json
-import re
 from pathlib import Path
 
 from components import digests
@@ -14,7 +13,6 @@ from pipeline.config import NO_WEIGHTS
 from pipeline.config.training import Base
 
 AT_RUN = "at run: "
-_POSTPONED = re.compile(rf"^{AT_RUN}(.*)$", re.DOTALL)
 
 
 def base_digest(base: Base, seed: int) -> str:
@@ -51,8 +49,7 @@ def settle(text: str) -> str:
     Raises:
         OSError: the base is not there.
     """
-    found = _POSTPONED.match(text)
-    if not found:
+    if not text.startswith(AT_RUN):
         return text
-    given = json.loads(found[1])
+    given = json.loads(text.removeprefix(AT_RUN))
     return base_digest(Base.model_validate(given["base"]), given["seed"])

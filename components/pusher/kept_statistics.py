@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from components.atomic import publish, remove, written_aside
-from components.places import ASIDE_PREFIX, Place, RemotePath, copy_file, files_below, to_place
+from components.places import ASIDE_PREFIX, Place, RemotePath, copy_folder, to_place
 
 FOLDER = "statistics"  # TF Serving looks at folders that are numbers alone
 WHOLE = "WHOLE"  # written last where a folder cannot appear at once
@@ -27,8 +27,7 @@ def keep(directory: str | Place, model_digest: str, statistics: str | Path) -> N
     if find(directory, model_digest):
         return
     if isinstance(target, RemotePath):
-        for name, file in files_below(Path(statistics)).items():
-            copy_file(file, target / name)
+        copy_folder(Path(statistics), target)
         (target / WHOLE).write_text("")
         return
     with written_aside(target.parent) as aside:
@@ -51,9 +50,7 @@ def find(directory: str | Place, model_digest: str) -> Place | None:
 
 def copy_to(kept: Place, folder: str | Path) -> None:
     """Copies kept statistics into a folder of this machine, as `keep` was given them."""
-    for name, file in files_below(kept).items():
-        if name != WHOLE:
-            copy_file(file, Path(folder) / name)
+    copy_folder(kept, Path(folder), leaving_out=(WHOLE,))
 
 
 def prune(directory: str | Place, model_digests: Collection[str]) -> None:

@@ -28,7 +28,7 @@ from components.places import (
     Place,
     RemotePath,
     copy_file,
-    files_below,
+    copy_folder,
     to_local,
     to_place,
 )
@@ -286,8 +286,7 @@ def _add_version(
         if isinstance(model, Path):
             shutil.copytree(model, aside, dirs_exist_ok=True)
         else:
-            for name, file in files_below(model).items():
-                copy_file(file, aside / name)
+            copy_folder(model, aside)
         version = _next_version(directory)
         manifest = replace(manifest, version=version, files=list_files(aside))
         write_manifest(aside, manifest, signing_key)
@@ -309,9 +308,7 @@ def _add_remotely(
     try:
         folder.mkdir()
         write_manifest(folder, manifest, signing_key)
-        for name, file in files_below(model).items():
-            if name != SAVED_MODEL and not is_ours(name):
-                copy_file(file, folder / name)
+        copy_folder(model, folder, leaving_out=(SAVED_MODEL, MANIFEST, SIGNATURE))
         copy_file(model / SAVED_MODEL, graph)
         graph.rename(folder / SAVED_MODEL)
     except BaseException:

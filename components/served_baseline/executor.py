@@ -15,7 +15,7 @@ from tfx.utils import path_utils
 
 from components.cluster import ABSENT
 from components.data_validation.lineage import MADE
-from components.places import copy_file, files_below, to_place
+from components.places import copy_folder, to_place
 from components.pusher import kept_statistics, served
 from components.pusher.manifest import MANIFEST, SIGNATURE
 
@@ -40,10 +40,11 @@ class ServedModelExecutor(base_executor.BaseExecutor):
         if manifest is None or not served.holds(directory, manifest, manifest.model_digest):
             mark_absent(model)
             return
-        target = Path(path_utils.serving_model_dir(model.uri))
-        for name, file in files_below(to_place(directory) / str(manifest.version)).items():
-            if name not in (MANIFEST, SIGNATURE):  # which are no part of the model
-                copy_file(file, target / name)
+        copy_folder(
+            to_place(directory) / str(manifest.version),
+            Path(path_utils.serving_model_dir(model.uri)),
+            leaving_out=(MANIFEST, SIGNATURE),  # which are no part of the model
+        )
         model.set_string_custom_property("version", str(manifest.version))
         model.set_string_custom_property("model_digest", manifest.model_digest)
 

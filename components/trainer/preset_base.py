@@ -7,7 +7,6 @@ Keras, so that a configuration is checked in milliseconds; that of a name is ask
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib.util
 import json
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.bases import IMAGENET_MEAN_STD, NONE, RESCALE_0_1, RESCALE_1_1
 from components.digests import folder_digest
-from components.errors import InputError, first_line
+from components.errors import InputError, did_you_mean, first_line
 from components.trainer.downloads import download_timeout
 from components.transform import affine
 
@@ -260,10 +259,9 @@ def _not_loaded(preset: str, error: Exception) -> InputError:
     hub = _import_hub(preset)
     known = list(hub.models.Backbone.presets)
     if isinstance(error, ValueError) and "nknown preset" in str(error):
-        near = difflib.get_close_matches(preset, known, n=1)
         return InputError(
             "Expected the name of a KerasHub preset, or an existing preset folder. Received: "
-            f"base.preset={preset}. " + (f"Did you mean {near[0]}? " if near else "") + "The names "
+            f"base.preset={preset}. {did_you_mean(preset, known)}The names "
             "are on https://keras.io/keras_hub/presets."
         )
     if is_folder(preset):

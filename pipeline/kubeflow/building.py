@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.digests import ROOT
 from components.errors import GraftError, InputError
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = "kubeflow/Dockerfile"
 BASE = "debian:trixie-slim"
 ENGINES = ("docker", "podman", "buildah")

@@ -80,6 +80,21 @@ class Sent:
     is_new: bool
 
 
+@dataclass(frozen=True)
+class Times:
+    """When runs start.
+
+    Attributes:
+        cron: as `cron.check_cron` returns it; in the server's time zone.
+        max_concurrency: runs at a time, at least 1.
+        catch_up: whether every time that was missed in a pause is made up for.
+    """
+
+    cron: str
+    max_concurrency: int
+    catch_up: bool
+
+
 class Server:
     """A Kubeflow Pipelines API server.
 
@@ -140,10 +155,8 @@ class Server:
         self,
         name: str,
         sent: Sent,
-        cron: str,
+        times: Times,
         parameters: Mapping[str, Any],
-        max_concurrency: int,
-        catch_up: bool,
     ) -> tuple[str, bool]:
         """Makes the pipeline's recurring run what is asked for; returns its id, and if it changed.
 
@@ -153,11 +166,11 @@ class Server:
         experiment = self._experiment(name)
         asked: dict[str, Any] = {
             "version": sent.version_id,
-            "cron": cron,
+            "cron": times.cron,
             "parameters": dict(parameters),
             "root": self._kubeflow.pipeline_root,
-            "max_concurrency": str(max_concurrency),
-            "no_catchup": not catch_up,
+            "max_concurrency": str(times.max_concurrency),
+            "no_catchup": not times.catch_up,
             "enabled": True,
             "experiment": experiment,
         }
@@ -171,9 +184,9 @@ class Server:
             experiment_id=experiment,
             job_name=name,
             description="by graft kubeflow schedule",
-            cron_expression=cron,
-            max_concurrency=max_concurrency,
-            no_catchup=not catch_up,
+            cron_expression=times.cron,
+            max_concurrency=times.max_concurrency,
+            no_catchup=not times.catch_up,
             params=dict(parameters),
             pipeline_id=sent.pipeline_id,
             version_id=sent.version_id,
@@ -182,7 +195,7 @@ class Server:
             service_account=self._kubeflow.service_account,
         )
         for one in old:
-            self._delete(self._client.delete_recurring_run, one.recurring_run_id)
+            self._unless_gone(self._client.delete_recurring_run, one.recurring_run_id)
         self._call(self._client.enable_recurring_run, made.recurring_run_id)
         return str(made.recurring_run_id), True
 
@@ -190,6 +203,17 @@ class Server:
         """Returns the recurring runs of that name, of any experiment; several after a kill."""
         listed = functools.partial(self._client.list_recurring_runs, namespace=self._namespace)
         return [one for one in self._pages(listed, "recurring_runs") if one.display_name == name]
+
+    def schedules(self, name: str) -> list[dict[str, Any]]:
+        """Returns `recurring_run_id`, `cron` and `status` of the recurring runs of that name."""
+        return [
+            {
+                "recurring_run_id": one.recurring_run_id,
+                "cron": _cron_of(one),
+                "status": one.status,
+            }
+            for one in self.recurring(name)
+        ]
 
     def disable(self, name: str) -> list[str]:
         """Stops the recurring run from starting further runs; returns the ids of what it stopped.
@@ -258,7 +282,7 @@ class Server:
                 "with graft kubeflow schedule."
             )
         for one in ids:
-            self._delete(call, one)
+            self._unless_gone(call, one)
         return ids
 
     def _pipeline(self, name: str) -> str | None:
@@ -323,8 +347,8 @@ class Server:
                 f"{busy} It may have been made all the same: see graft kubeflow runs first."
             ) from busy
 
-    def _delete(self, call: Callable[..., Any], identifier: str) -> None:
-        """Deletes something; that it is gone already, by a call that was cut off, is as good."""
+    def _unless_gone(self, call: Callable[..., Any], identifier: str) -> None:
+        """Deletes or stops something; that it is gone already, by an earlier try, is as good."""
         with contextlib.suppress(_MissingError):
             self._call(call, identifier)
 
@@ -492,7 +516,7 @@ def _described(recurring: Any) -> dict[str, Any]:
     reference, config = recurring.pipeline_version_reference, recurring.runtime_config
     return {
         "version": reference.pipeline_version_id if reference else None,
-        "cron": recurring.trigger.cron_schedule.cron if recurring.trigger.cron_schedule else None,
+        "cron": _cron_of(recurring),
         "parameters": dict((config.parameters if config else None) or {}),
         "root": (config.pipeline_root if config else None) or None,
         "service_account": recurring.service_account or None,
@@ -501,6 +525,11 @@ def _described(recurring: Any) -> dict[str, Any]:
         "enabled": recurring.status == "ENABLED",
         "experiment": recurring.experiment_id,
     }
+
+
+def _cron_of(recurring: Any) -> str | None:
+    schedule = recurring.trigger.cron_schedule
+    return schedule.cron if schedule else None
 
 
 def _told_run(run: Any) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from components.errors import InputError
+from pipeline.kubeflow import building
+from pipeline.kubeflow import present as texts
 from pipeline.options import configured, json_option
 
 if TYPE_CHECKING:
@@ -43,8 +45,6 @@ def compile_(
     Paths in CONFIG are those in the pods: below the paths of kubeflow.volumes, or gs://.
     """
     from pipeline import config as configuration
-    from pipeline import present
-    from pipeline.kubeflow import present as texts
     from pipeline.kubeflow.placement import notes
     from pipeline.noise import quiet
 
@@ -62,7 +62,11 @@ def compile_(
         packed = compile_package(loaded, image)
         write_package(packed, output)
         result = {"package": str(output), **describe(packed), "image": image, "notes": told}
-    present.show(as_json, result, texts.package_text)
+    _show(as_json, result, texts.package_text)
+
+
+def _file_option(name: str, metavar: str, text: str) -> Callable[..., Any]:
+    return click.option(name, type=click.Path(path_type=Path), metavar=metavar, help=text)
 
 
 def reached(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,26 +76,22 @@ def reached(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="URL",
         help="Address of the Kubeflow Pipelines API. Default: kubeflow.host.",
     )(command)
-    command = click.option(
+    command = _file_option(
         "--token-file",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="A file with a bearer token. Default: the variable GRAFT_KFP_TOKEN.",
+        "FILE",
+        "A file with a bearer token. Default: the variable GRAFT_KFP_TOKEN.",
     )(command)
-    command = click.option(
-        "--ca-file", type=click.Path(path_type=Path), metavar="PEM", help="Authorities to trust."
-    )(command)
+    command = _file_option("--ca-file", "PEM", "Authorities to trust.")(command)
     return configured(command)
 
 
 def sending(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds what is sent: a package or the image to compile one with, parameters, and a dry run."""
     command = image_option(command)
-    command = click.option(
+    command = _file_option(
         "--package",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="What graft kubeflow compile wrote. Default: it is compiled now.",
+        "FILE",
+        "What graft kubeflow compile wrote. Default: it is compiled now.",
     )(command)
     command = click.option(
         "--parameter",
@@ -110,12 +110,10 @@ def sending(command: Callable[..., Any]) -> Callable[..., Any]:
 @sending
 def submit(config: Path, overrides: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Send the package, as a new version where it changed, and start a run of it."""
-    from pipeline import present
-    from pipeline.kubeflow import present as texts
     from pipeline.kubeflow import sending as sends
 
     order = _order(config, overrides, given)
-    present.show(as_json, sends.submit(order, given["dry_run"]), texts.submit_text)
+    _show(as_json, sends.submit(order, given["dry_run"]), texts.submit_text)
 
 
 @kubeflow.command()
@@ -148,14 +146,13 @@ def schedule(
     **given: Any,
 ) -> None:
     """Run the package again and again; called again it changes the schedule that is there."""
-    from pipeline import present
-    from pipeline.kubeflow import present as texts
     from pipeline.kubeflow import sending as sends
+    from pipeline.kubeflow.client import Times
     from pipeline.kubeflow.cron import check_cron
 
-    times = sends.Times(check_cron(cron), max_concurrency, catch_up)
+    times = Times(check_cron(cron), max_concurrency, catch_up)
     order = _order(config, overrides, given)
-    present.show(as_json, sends.schedule(order, times, given["dry_run"]), texts.schedule_text)
+    _show(as_json, sends.schedule(order, times, given["dry_run"]), texts.schedule_text)
 
 
 @kubeflow.command()
@@ -163,42 +160,25 @@ def schedule(
 @click.option("--last", type=click.IntRange(1, 1000), default=10, show_default=True)
 def runs(config: Path, overrides: tuple[str, ...], as_json: bool, last: int, **given: Any) -> None:
     """List the newest runs, and the schedule."""
-    from pipeline import present
-    from pipeline.kubeflow import present as texts
-
     loaded, server = _connect(config, overrides, given)
-    recurring = [
-        {
-            "recurring_run_id": one.recurring_run_id,
-            "cron": one.trigger.cron_schedule.cron if one.trigger.cron_schedule else None,
-            "status": one.status,
-        }
-        for one in server.recurring(loaded.name)
-    ]
-    result = {"runs": server.runs(loaded.name, last), "schedules": recurring}
-    present.show(as_json, result, texts.runs_text)
+    result = {"runs": server.runs(loaded.name, last), "schedules": server.schedules(loaded.name)}
+    _show(as_json, result, texts.runs_text)
 
 
 @kubeflow.command()
 @reached
 def disable(config: Path, overrides: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Stop the schedule from starting runs; graft kubeflow schedule starts it again."""
-    from pipeline import present
-    from pipeline.kubeflow import present as texts
-
     loaded, server = _connect(config, overrides, given)
-    present.show(as_json, {"disabled": server.disable(loaded.name)}, texts.ids_text)
+    _show(as_json, {"disabled": server.disable(loaded.name)}, texts.ids_text)
 
 
 @kubeflow.command()
 @reached
 def delete(config: Path, overrides: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Delete the schedule; the pipeline, its versions and its runs stay."""
-    from pipeline import present
-    from pipeline.kubeflow import present as texts
-
     loaded, server = _connect(config, overrides, given)
-    present.show(as_json, {"deleted": server.delete(loaded.name)}, texts.ids_text)
+    _show(as_json, {"deleted": server.delete(loaded.name)}, texts.ids_text)
 
 
 @kubeflow.command()
@@ -220,8 +200,6 @@ def wait(
     **given: Any,
 ) -> None:
     """Wait for a run's end, by default the newest's; the exit status is 1 unless it succeeded."""
-    from pipeline import present
-    from pipeline.kubeflow import present as texts
     from pipeline.kubeflow.client import DONE
 
     loaded, server = _connect(config, overrides, given)
@@ -234,7 +212,7 @@ def wait(
             )
         run_id = newest[0]["run_id"]
     result = server.wait(str(run_id), timeout)
-    present.show(as_json, {"runs": [result], "schedules": []}, texts.runs_text)
+    _show(as_json, {"runs": [result], "schedules": []}, texts.runs_text)
     if result["state"] not in DONE:
         sys.exit(1)
 
@@ -247,29 +225,32 @@ def wait(
 )
 @click.option(
     "--accelerator",
-    type=click.Choice(("cpu", "cuda")),
+    type=click.Choice(building.ACCELERATORS),
     default="cpu",
     show_default=True,
     help="cuda adds NVIDIA's libraries.",
 )
 @click.option(
     "--engine",
-    type=click.Choice(("docker", "podman", "buildah")),
+    type=click.Choice(building.ENGINES),
     default="docker",
     show_default=True,
 )
 @click.option("--run", "is_run", is_flag=True, help="Build it now instead of printing how.")
 def image(tag: str, base: str, accelerator: str, engine: str, is_run: bool, as_json: bool) -> None:
     """Print how to build the stages' image, push it and find its digest; with --run build it."""
-    from pipeline import present
-    from pipeline.kubeflow import building
-
     building.require_checkout()
     command = building.build_command(tag, base, accelerator, engine, building.revision())
     if is_run:
         building.build(command)
     result = {"commands": building.lines(command, tag), "built": is_run}
-    present.show(as_json, result, lambda given: "\n".join(given["commands"]) + "\n")
+    _show(as_json, result, lambda given: "\n".join(given["commands"]) + "\n")
+
+
+def _show(as_json: bool, result: Mapping[str, Any], text: Callable[[Any], str]) -> None:
+    from pipeline import present
+
+    present.show(as_json, result, text)
 
 
 def _access(loaded: Config, given: Mapping[str, Any]) -> Access:

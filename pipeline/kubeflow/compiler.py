@@ -27,7 +27,7 @@ from pipeline.definition import (
 )
 from pipeline.kubeflow.images import check_image
 from pipeline.kubeflow.package import package
-from pipeline.kubeflow.parameters import PARAMETERS, default
+from pipeline.kubeflow.parameters import PARAMETERS, default, known_names
 from pipeline.kubeflow.placement import place
 
 COMMAND = ("python", "-m", "pipeline.kubeflow.entrypoint")
@@ -117,8 +117,5 @@ def describe(packed: bytes) -> dict[str, Any]:
     return {
         "name": spec["pipelineInfo"]["name"],
         "stages": list(spec["root"]["dag"]["tasks"]),
-        "parameters": {
-            name: given["defaultValue"]
-            for name, given in spec["root"]["inputDefinitions"]["parameters"].items()
-        },
+        "parameters": {name: given["defaultValue"] for name, given in known_names(spec).items()},
     }

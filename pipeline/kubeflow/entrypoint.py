@@ -29,6 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.atomic import write_text
 from components.cluster import ABSENT, REMOTE_URI, RUN_ID
 from components.errors import GraftError, RefusedError
 from pipeline.base_digest import AT_RUN, settle
@@ -50,6 +51,8 @@ OWN_TYPES = {
 }
 LOCAL_ROOTS = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
 INJECTED = "executor-logs"
+# What a package adds to TFX's own flags.
+DRIVER_FLAG, MUST_PASS_FLAG, PIPELINE_FLAG = "--driver_class_path", "--must_pass", "--pipeline_name"
 Json = dict[str, Any]
 
 
@@ -92,9 +95,7 @@ def run_stage(argv: Sequence[str]) -> None:
     if options.must_pass:
         _demand_passed(given)
     output_file.parent.mkdir(parents=True, exist_ok=True)
-    aside = output_file.with_name(f".{output_file.name}.{os.getpid()}")
-    aside.write_text(json.dumps(output), encoding="utf-8")
-    os.replace(aside, output_file)
+    write_text(output_file, json.dumps(output))
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -103,9 +104,9 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", default="")
-    parser.add_argument("--pipeline_name", default="")
-    parser.add_argument("--driver_class_path", default="")
-    parser.add_argument("--must_pass", action="store_true")
+    parser.add_argument(PIPELINE_FLAG, default="")
+    parser.add_argument(DRIVER_FLAG, default="")
+    parser.add_argument(MUST_PASS_FLAG, action="store_true")
     return parser.parse_known_args(argv)
 
 

@@ -4,19 +4,18 @@ What its backend refuses or ignores is told in docs/kubeflow.md. All of it works
 since the older of our two stacks has protobuf types that lack what a newer backend reads.
 """
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from components.errors import InputError
+from components.errors import InputError, did_you_mean
 from pipeline.config.kubeflow import Kubeflow, Resources
+from pipeline.kubeflow.entrypoint import DRIVER_FLAG, MUST_PASS_FLAG, PIPELINE_FLAG
 from pipeline.kubeflow.parameters import PARAMETERS
 
 PREFIX = "comp-"  # KFP's own tools cut five characters off a component's name
 SCHEMA_VERSION = "2.1.0"
-DRIVER_FLAG, MUST_PASS_FLAG, PIPELINE_FLAG = "--driver_class_path", "--must_pass", "--pipeline_name"
 Spec = dict[str, Any]
 
 
@@ -28,7 +27,7 @@ def package(
     gates: Collection[str],
     uncached: Collection[str],
 ) -> bytes:
-    """Returns a package of one or two YAML documents, the same bytes for the same input.
+    """Returns a package of two YAML documents, the same bytes for the same input.
 
     Args:
         spec: a PipelineSpec as TFX compiles it, as JSON holds it; changed.
@@ -56,10 +55,9 @@ def package(
         is_cached = stage not in uncached and "*" not in uncached
         task["cachingOptions"] = {"enableCache": is_cached}
     _add_parameters(spec, defaults)
-    _rename_components(spec)
     platform = _dress(spec, kubeflow)
-    documents = [spec] + ([platform] if platform else [])
-    return yaml.safe_dump_all(documents, sort_keys=True, width=100).encode()
+    _rename_components(spec)
+    return yaml.safe_dump_all([spec, platform], sort_keys=True, width=100).encode()
 
 
 def _refuse_what_cannot_run(spec: Spec) -> None:
@@ -106,28 +104,24 @@ def _rename_components(spec: Spec) -> None:
         task["componentRef"]["name"] = PREFIX + task["componentRef"]["name"]
 
 
-def _dress(spec: Spec, kubeflow: Kubeflow) -> Spec | None:
+def _dress(spec: Spec, kubeflow: Kubeflow) -> Spec:
     """Gives every stage its resources, and returns the document with all else of its pods."""
     tasks = list(spec["root"]["dag"]["tasks"])
     for stage in kubeflow.stages:
         if stage not in tasks:
-            near = difflib.get_close_matches(stage, tasks, n=1)
-            mend = f"Did you mean {near[0]}? " if near else ""
             raise InputError(
                 f"Expected kubeflow.stages to name stages of this pipeline. Received: "
-                f"kubeflow.stages.{stage}. {mend}There are: {', '.join(tasks)}."
+                f"kubeflow.stages.{stage}. {did_you_mean(stage, tasks)}There are: "
+                f"{', '.join(tasks)}."
             )
     pods = {}
     for stage in tasks:
-        label = spec["components"][PREFIX + stage]["executorLabel"]
         resources = merged(kubeflow.resources, kubeflow.stages.get(stage))
-        container = spec["deploymentSpec"]["executors"][label]["container"]
         asked = dict(_resource_fields(resources))
         if asked:
-            container["resources"] = asked
+            _container(spec, stage)["resources"] = asked
+        label = spec["components"][stage]["executorLabel"]
         pods[label] = dict(_pod_fields(kubeflow, resources))
-    if not any(pods.values()):
-        return None
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": pods}}}}
 
 

@@ -90,16 +90,16 @@ def check(parameter: Parameter, value: Any) -> Any:
     """Returns a value as the configuration holds it; raises `InputError` for a wrong one."""
     if parameter.kind == INTEGER and isinstance(value, float) and value.is_integer():
         value = int(value)  # JSON has one kind of number
-    section, _, key = parameter.key.partition(".")
-    model = section_of(Config.model_fields[section])
-    field = model.model_fields[key] if model else Config.model_fields[section]
     if parameter.kind == STRING:
         return str(value)
+    section, _, key = parameter.key.partition(".")
+    model: Any = section_of(Config.model_fields[section])
+    field = model.model_fields[key]
     constraints = TypeAdapter(_annotated(field))
     try:
         return constraints.validate_python(value)
     except ValidationError as error:
-        words = (field.json_schema_extra or {}).get("range", "")  # type: ignore[union-attr]
+        words = (field.json_schema_extra or {}).get("range", "")
         raise InputError(
             f"Expected the parameter {parameter.name} to be a number {words}. "
             f"Received: {parameter.name}={value}. Start the run again with another value."

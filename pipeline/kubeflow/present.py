@@ -9,13 +9,12 @@ WIDTH = 100
 
 def package_text(result: Mapping[str, Any]) -> str:
     """Returns what was compiled, the parameters that a run may override, and what to know."""
-    parameters = ", ".join(f"{name}={value}" for name, value in result["parameters"].items())
     rows = [
         ("package", result["package"]),
         ("pipeline", result["name"]),
         ("image", result["image"]),
         ("stages", f"{len(result['stages'])}: {', '.join(result['stages'])}"),
-        ("parameters", parameters),
+        ("parameters", _pairs(result["parameters"])),
         *(("note", note) for note in result["notes"]),
     ]
     return _table(rows)
@@ -63,7 +62,6 @@ def ids_text(result: Mapping[str, Any]) -> str:
 
 
 def _sent_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    parameters = ", ".join(f"{name}={value}" for name, value in result["parameters"].items())
     state = ""
     if not result["dry_run"]:
         state = ", new" if result["is_new_version"] else ", which the server had already"
@@ -74,12 +72,16 @@ def _sent_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("experiment", result["experiment"]),
         ("pipeline", result["pipeline"]),
         ("version", f"{result['version']} ({result['bytes']:,} bytes){state}"),
-        ("parameters", parameters or "the package's own"),
+        ("parameters", _pairs(result["parameters"]) or "the package's own"),
         ("root", result["pipeline_root"] or "the cluster's own"),
         ("account", result["service_account"] or "the cluster's own"),
         *(("note", note) for note in result["notes"]),
     ]
     return [row for row in rows if row[1]]
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

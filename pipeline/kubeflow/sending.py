@@ -1,6 +1,5 @@
 """What is sent to a server: a checked package with the parameters of its runs."""
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from components.errors import InputError
+from components.errors import InputError, did_you_mean
 from pipeline.config import Config
 from pipeline.kubeflow.claims import check_claims
-from pipeline.kubeflow.client import Access, Server, version_name
+from pipeline.kubeflow.client import Access, Sent, Server, Times, version_name
 from pipeline.kubeflow.images import check_image, unpinned_warning
 from pipeline.kubeflow.package import SCHEMA_VERSION
 from pipeline.kubeflow.parameters import BY_NAME, INTEGER, STRING, check, known_names
@@ -31,6 +30,7 @@ class Order:
         config: the loaded configuration.
         access: how to reach the server.
         packed: the package.
+        claims: that its pods mount.
         parameters: the run's own, by name.
         notes: what the user should know.
     """
@@ -38,6 +38,7 @@ class Order:
     config: Config
     access: Access
     packed: bytes
+    claims: Sequence[str]
     parameters: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -55,21 +56,6 @@ class Order:
             "pipeline_root": kubeflow.pipeline_root,
             "service_account": kubeflow.service_account,
         }
-
-
-@dataclass(frozen=True)
-class Times:
-    """When runs start.
-
-    Attributes:
-        cron: as `cron.check_cron` returns it; in the server's time zone.
-        max_concurrency: runs at a time, at least 1.
-        catch_up: whether every time that was missed in a pause is made up for.
-    """
-
-    cron: str
-    max_concurrency: int
-    catch_up: bool
 
 
 def make_order(
@@ -98,13 +84,15 @@ def make_order(
         )
     if package is None:
         packed, told = _compile(config, image or config.kubeflow.image)
+        documents = list(yaml.safe_load_all(packed))
     else:
-        packed, told = _read(package, config.name)
-    given = read_parameters(parameters, next(yaml.safe_load_all(packed)))
+        packed, documents = _read(package)
+        told = _check_package(documents, package, config.name)
+    given = read_parameters(parameters, documents[0])
     if SOURCE in given:
         placed = config.data.model_copy(update={"source": given[SOURCE]})
         place(config.model_copy(update={"data": placed}))
-    return Order(config, access, packed, given, tuple(told))
+    return Order(config, access, packed, claims_of(documents[1:]), given, tuple(told))
 
 
 def submit(order: Order, dry_run: bool) -> dict[str, Any]:
@@ -112,14 +100,9 @@ def submit(order: Order, dry_run: bool) -> dict[str, Any]:
     result = {**order.to_dict(), "notes": list(order.notes), "dry_run": dry_run}
     if dry_run:
         return result
-    server, unchecked = _open(order)
-    sent = server.send(order.config.name, order.packed)
-    return {
-        **result,
-        "notes": [*order.notes, *unchecked],
-        "is_new_version": sent.is_new,
-        "run_id": server.start(order.config.name, sent, order.parameters),
-    }
+    server, sent, facts = _send(order)
+    run_id = server.start(order.config.name, sent, order.parameters)
+    return {**result, **facts, "run_id": run_id}
 
 
 def schedule(order: Order, times: Times, dry_run: bool) -> dict[str, Any]:
@@ -127,35 +110,22 @@ def schedule(order: Order, times: Times, dry_run: bool) -> dict[str, Any]:
     result = {**order.to_dict(), **asdict(times), "notes": list(order.notes), "dry_run": dry_run}
     if dry_run:
         return result
-    server, unchecked = _open(order)
-    sent = server.send(order.config.name, order.packed)
-    recurring_run_id, is_changed = server.schedule(
-        order.config.name,
-        sent,
-        times.cron,
-        order.parameters,
-        times.max_concurrency,
-        times.catch_up,
-    )
-    return {
-        **result,
-        "notes": [*order.notes, *unchecked],
-        "is_new_version": sent.is_new,
-        "recurring_run_id": recurring_run_id,
-        "is_changed": is_changed,
-    }
+    server, sent, facts = _send(order)
+    made, is_changed = server.schedule(order.config.name, sent, times, order.parameters)
+    return {**result, **facts, "recurring_run_id": made, "is_changed": is_changed}
 
 
-def _open(order: Order) -> tuple[Server, list[str]]:
-    """Looks for the claims before anything is sent, then opens the server."""
+def _send(order: Order) -> tuple[Server, Sent, dict[str, Any]]:
+    """Looks for the claims before anything is sent, then sends; returns what is to be told too."""
     kubeflow = order.config.kubeflow
-    unchecked = check_claims(claims_of(order.packed), kubeflow.namespace, order.access.host)
-    return Server(order.access, kubeflow), unchecked
+    unchecked = check_claims(order.claims, kubeflow.namespace, order.access.host)
+    server = Server(order.access, kubeflow)
+    sent = server.send(order.config.name, order.packed)
+    return server, sent, {"notes": [*order.notes, *unchecked], "is_new_version": sent.is_new}
 
 
-def claims_of(packed: bytes) -> list[str]:
-    """Returns the names of the claims that a package's pods mount."""
-    _, *platforms = yaml.safe_load_all(packed)
+def claims_of(platforms: Sequence[Any]) -> list[str]:
+    """Returns the names of the claims that pods mount, of a package's documents after the first."""
     return sorted(
         {
             mount["constant"]
@@ -174,17 +144,21 @@ def _compile(config: Config, image: str | None) -> tuple[bytes, list[str]]:
         return compile_package(config, image), told
 
 
-def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
-    """Returns a package from a file, and what is to be said of its image."""
+def _read(package: Path) -> tuple[bytes, list[Any]]:
+    """Returns a package from a file, and its documents."""
     try:
         packed = package.read_bytes()
-        spec, *_ = [*yaml.safe_load_all(packed), None]
+        return packed, list(yaml.safe_load_all(packed))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"Expected a package. Received: --package {package}: {str(error).splitlines()[0]}. "
             f"{MEND}"
         ) from error
-    spec = spec if isinstance(spec, dict) else {}
+
+
+def _check_package(documents: Sequence[Any], package: Path, name: str) -> list[str]:
+    """Raises `InputError` for what is no package of the pipeline; returns notes on its image."""
+    spec = documents[0] if documents and isinstance(documents[0], dict) else {}
     version = spec.get("schemaVersion")
     if version != SCHEMA_VERSION:
         raise InputError(
@@ -195,7 +169,7 @@ def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
         found = spec["pipelineInfo"]["name"]
         executors = spec["deploymentSpec"]["executors"].values()
         images = sorted({one["container"]["image"] for one in executors if "container" in one})
-        claims_of(packed)
+        claims_of(documents[1:])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"Expected a whole package. Received: --package {package}, in which {error} is missing "
@@ -206,7 +180,7 @@ def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
             f"Expected the package of {name}. Received: --package {package} of {found}. Give the "
             "configuration that it was compiled from."
         )
-    return packed, [unpinned_warning(image) for image in images if not check_image(image)]
+    return [unpinned_warning(image) for image in images if not check_image(image)]
 
 
 def read_parameters(given: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,11 +199,9 @@ def read_parameters(given: Sequence[str], spec: Mapping[str, Any]) -> dict[str, 
                 "--parameter train_epochs=5."
             )
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            mend = f"Did you mean {near[0]}? " if near else ""
             raise InputError(
-                f"Expected a parameter of the package. Received: --parameter {text}. {mend}There "
-                f"are: {', '.join(known)}."
+                f"Expected a parameter of the package. Received: --parameter {text}. "
+                f"{did_you_mean(name, known)}There are: {', '.join(known)}."
             )
         values[name] = _typed(name, value, known[name]["parameterType"])
     return values

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from components import places
 from components.pusher import kept_statistics
 
 
@@ -72,7 +73,7 @@ def test_half_of_them_is_nothing_where_a_folder_cannot_appear_at_once(
     statistics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = f"file://{tmp_path}/served"
-    genuine, copied = kept_statistics.copy_file, []
+    genuine, copied = places.copy_file, []
 
     def fails_later(source: Path, target: object) -> None:
         if copied:
@@ -80,7 +81,7 @@ def test_half_of_them_is_nothing_where_a_folder_cannot_appear_at_once(
         copied.append(source)
         genuine(source, target)
 
-    monkeypatch.setattr(kept_statistics, "copy_file", fails_later)
+    monkeypatch.setattr(places, "copy_file", fails_later)
     with pytest.raises(OSError, match="No space left"):
         kept_statistics.keep(directory, "abc", statistics)
     assert kept_statistics.find(directory, "abc") is None

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from components import places
 from components.digests import folder_digest
 from components.errors import InputError
 from components.places import RemotePath, to_place
@@ -75,7 +77,8 @@ def test_the_graph_comes_last_and_after_the_manifest(
         assert served.versions(uri) == []
         rename(source, target)
 
-    monkeypatch.setattr(served, "copy_file", watched_copy)
+    for module in (places, served):
+        monkeypatch.setattr(module, "copy_file", watched_copy)
     monkeypatch.setattr(RemotePath, "rename", watched_rename)
     push(uri, b"one")
     assert seen[-1] == "saved_model.pb"
@@ -84,16 +87,19 @@ def test_the_graph_comes_last_and_after_the_manifest(
     assert len(served.versions(uri)) == 1
 
 
-@pytest.mark.parametrize("broken", ["copy_file", "write_manifest"])
+@pytest.mark.parametrize(
+    ("module", "broken"),
+    [(places, "copy_file"), (served, "copy_file"), (served, "write_manifest")],
+)
 def test_a_remote_push_that_fails_leaves_nothing_behind(
-    uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+    uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch, module: Any, broken: str
 ) -> None:
     first = push(uri, b"one")
 
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(served, broken, fails)
+    monkeypatch.setattr(module, broken, fails)
     with pytest.raises(OSError, match="No space left"):
         push(uri, b"two")
     assert names(folder) == [str(first.version)]
